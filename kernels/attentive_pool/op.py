@@ -1,0 +1,47 @@
+"""Checks the arguments of attentive pooling and runs it."""
+
+from torch import Tensor
+
+from satn_fast.kernels.attentive_pool import reference
+from satn_fast.kernels.lengths import check_lengths
+
+
+def attentive_pool(
+    h: Tensor, weight: Tensor, bias: Tensor, context: Tensor, *, lengths: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
+    """Weighted mean over time with learned weights.
+
+    `e_t = context . tanh(weight h_t + bias)`, a softmax over the real frames, then the weighted sum
+    (additive self-attentive pooling, Yang et al. 2016, equations 5 to 7).
+
+    Args:
+        h: (B, T, C) floating point.
+        weight: (A, C) projection.
+        bias: (A,) of the projection.
+        context: (A,) vector that scores a frame.
+        lengths: (B,) integers, the real frames of each row; `None` means all. Padded frames change nothing.
+
+    Returns:
+        The pooled (B, C), zero for a row without frames, and the weights (B, T), zero at padded frames.
+
+    Raises:
+        ValueError: A shape does not fit.
+
+    Example:
+        >>> import torch
+        >>> h = torch.randn(2, 7, 4)
+        >>> pooled, weights = attentive_pool(h, torch.zeros(3, 4), torch.zeros(3), torch.zeros(3))
+        >>> torch.allclose(pooled, h.mean(1))  # nothing learned yet: the plain mean
+        True
+    """
+    if h.dim() != 3:
+        raise ValueError(f"h has shape {tuple(h.shape)}; give (batch, frames, channels)")
+    if weight.dim() != 2 or weight.shape[1] != h.shape[2]:
+        raise ValueError(f"weight has shape {tuple(weight.shape)}; give (hidden, {h.shape[2]})")
+    for name, vector in (("bias", bias), ("context", context)):
+        if vector.shape != weight.shape[:1]:
+            raise ValueError(f"{name} has shape {tuple(vector.shape)}; give ({weight.shape[0]},)")
+    check_lengths(lengths, h, "h")
+    if h.shape[1] == 0:
+        return h.new_zeros(h.shape[0], h.shape[2]), h.new_zeros(h.shape[0], 0)
+    return reference.attentive_pool(h, weight, bias, context, lengths=lengths)

@@ -1,0 +1,42 @@
+"""The dilated causal convolution in plain PyTorch: the specification."""
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from satn_fast.kernels.lengths import zero_padded
+
+
+def causal_conv1d(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    *,
+    dilation: int = 1,
+    residual: Tensor | None = None,
+    activation: str | None = None,
+    dropout_p: float = 0.0,
+    lengths: Tensor | None = None,
+) -> Tensor:
+    """See `satn_fast.functional.causal_conv1d`."""
+    history = (weight.shape[2] - 1) * dilation
+    past_and_present = F.pad(zero_padded(x, lengths).transpose(1, 2), (history, 0))
+    y = F.conv1d(past_and_present, weight, bias, dilation=dilation).transpose(1, 2)
+    return epilogue(y, residual=residual, activation=activation, dropout_p=dropout_p, lengths=lengths)
+
+
+def epilogue(
+    y: Tensor,
+    *,
+    residual: Tensor | None,
+    activation: str | None,
+    dropout_p: float,
+    lengths: Tensor | None,
+) -> Tensor:
+    """What follows the convolution: activation, dropout, residual and its ReLU, length mask."""
+    if activation == "relu":
+        y = F.relu(y)
+    if dropout_p > 0.0:
+        y = F.dropout(y, dropout_p)
+    if residual is not None:
+        y = F.relu(y + residual)
+    return zero_padded(y, lengths)

@@ -1,0 +1,59 @@
+"""Fast, small, trustworthy speech emotion recognition with self-attention transfer networks (SATN).
+
+    import satn_fast
+
+    front_end = satn_fast.LogMel(sample_rate=16000)        # waveform -> log-Mel, deltas, delta-deltas
+    model = satn_fast.SATN(satn_fast.SATNConfig())         # features -> logits
+
+`satn_fast.reference` is the same model in plain PyTorch, `satn_fast.functional` the operations,
+`satn_fast.export` the way to ONNX and TFLite. Names are loaded on first use, so the front end and the exported
+models run where torch is not installed.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from satn_fast import data, export, functional, reference
+    from satn_fast.config import SATNConfig
+    from satn_fast.frontend import LogMel
+    from satn_fast.models import SATN, SourceModel
+    from satn_fast.reference import SATNOutput
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "LogMel": "satn_fast.frontend",
+    "SATN": "satn_fast.models",
+    "SATNConfig": "satn_fast.config",
+    "SATNOutput": "satn_fast.reference",
+    "SourceModel": "satn_fast.models",
+}
+_SUBMODULES = ("data", "export", "functional", "reference")
+
+__all__ = [
+    "SATN",
+    "LogMel",
+    "SATNConfig",
+    "SATNOutput",
+    "SourceModel",
+    "__version__",
+    "data",
+    "export",
+    "functional",
+    "reference",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _SUBMODULES:
+        return importlib.import_module(f"satn_fast.{name}")
+    if name not in _HOMES:
+        raise AttributeError(f"module 'satn_fast' has no attribute {name!r}")
+    value = getattr(importlib.import_module(_HOMES[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,338 @@
+"""The plain PyTorch SATN: short, obvious, able to run in float64. It is the executable specification.
+
+A batch of features goes through, in this order:
+
+    Normalization -> TemporalConvNet -> SelfAttention      the Encoder
+    -> AttentivePooling -> classifier                      the SATN
+    or -> symbol scores per frame                          the SourceModel (speech recognition)
+
+Layout is channels-last, `(B, T, C)`. `lengths` `(B,)` says how many frames of each row are real; `None` means
+all. Padding is inert: whatever stands in padded frames changes no output and no gradient of the real ones, and
+outputs at padded frames are exactly zero.
+
+`satn_fast.SATN` and `satn_fast.SourceModel` compute the same, faster, with the same constructor and the same
+`state_dict`.
+"""
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from satn_fast.config import SATNConfig
+from satn_fast.hub import PretrainedModel
+from satn_fast.kernels.attentive_pool.reference import attentive_pool
+from satn_fast.kernels.causal_conv1d.reference import causal_conv1d
+from satn_fast.kernels.lengths import check_lengths, zero_padded
+from satn_fast.kernels.self_attention.reference import attention_map, self_attention
+
+# Below this a feature is taken as constant (digital silence, a band above the recording's bandwidth); dividing
+# by less would blow up its rounding noise.
+SMALLEST_STD = 1e-3
+
+
+class Encoded(NamedTuple):
+    """What the encoder makes of a batch; queries and keys are what attention transfer compares."""
+
+    hidden: Tensor
+    """(B, T, C), zero at padded frames."""
+    query: Tensor
+    """(B, T, H, D)."""
+    key: Tensor
+    """(B, T, H, D)."""
+
+
+class SATNOutput(NamedTuple):
+    """The result of a forward pass."""
+
+    logits: Tensor
+    """(B, n_labels)."""
+    attention: Tensor | None = None
+    """(B, H, T, T) attention weights, where asked for."""
+    pooling: Tensor | None = None
+    """(B, T) pooling weights, where asked for."""
+
+
+class Normalization(nn.Module):
+    """Centres (by utterance, or by what was heard so far) and standardises every feature.
+
+    The statistics are buffers, so they travel with the model. Shapes: (B, T, F) to (B, T, F).
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, n_features: int, mode: str) -> None:
+        super().__init__()
+        self.mode = mode
+        self.register_buffer("mean", torch.zeros(n_features))
+        self.register_buffer("std", torch.ones(n_features))
+
+    def forward(self, x: Tensor, lengths: Tensor | None = None) -> Tensor:
+        """Normalises a batch; padded frames become zero."""
+        x = (self.centre(zero_padded(x, lengths), lengths) - self.mean) / self.std
+        return zero_padded(x, lengths)
+
+    def centre(self, x: Tensor, lengths: Tensor | None) -> Tensor:
+        """Removes the utterance's mean, the running mean, or nothing. Padding of `x` must be zero."""
+        if self.mode == "global":
+            return x
+        # Half precision cannot count to T.
+        wide = x.to(torch.promote_types(x.dtype, torch.float32))
+        if self.mode == "utterance":
+            n_frames = x.shape[1] if lengths is None else lengths.clamp(min=1)[:, None, None]
+            mean = wide.sum(1, keepdim=True) / n_frames
+        else:
+            frames_so_far = torch.arange(1, x.shape[1] + 1, device=x.device)[:, None]
+            mean = wide.cumsum(1) / frames_so_far
+        return (wide - mean).to(x.dtype)
+
+    @torch.no_grad()
+    def fit(self, utterances: Iterable[Tensor]) -> None:
+        """Sets mean and standard deviation from features.
+
+        Args:
+            utterances: (T, F) features of each utterance, unpadded.
+
+        Raises:
+            ValueError: There is no frame at all.
+        """
+        frames = total = squares = torch.zeros((), dtype=torch.float64)
+        for features in utterances:
+            centred = self.centre(features[None].double(), None)[0]
+            frames = frames + len(centred)
+            total = total + centred.sum(0)
+            squares = squares + centred.square().sum(0)
+        if not frames:
+            raise ValueError("utterances holds no frame; give at least one utterance longer than a window")
+        mean = total / frames
+        variance = (squares / frames - mean.square()).clamp(min=SMALLEST_STD**2)
+        self.mean.copy_(mean)
+        self.std.copy_(variance.sqrt())
+
+
+class CausalConv1d(nn.Module):
+    """Weight-normalised dilated causal convolution (Salimans & Kingma 2016; Bai et al. 2018).
+
+    The weight is `weight_g * weight_v / ||weight_v||`, the norm taken per output channel.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, kernel_size: int, dilation: int) -> None:
+        super().__init__()
+        self.dilation = dilation
+        # PyTorch's own initialisation of a convolution; at the start the weight is weight_v itself.
+        convolution = nn.Conv1d(in_channels, out_channels, kernel_size)
+        assert convolution.bias is not None
+        self.weight_v = nn.Parameter(convolution.weight.detach())
+        self.weight_g = nn.Parameter(self.weight_v.detach().norm(dim=(1, 2), keepdim=True))
+        self.bias = nn.Parameter(convolution.bias.detach())
+
+    def normalized_weight(self) -> Tensor:
+        """(Cout, Cin, K) weight of the convolution."""
+        return self.weight_g * self.weight_v / self.weight_v.norm(dim=(1, 2), keepdim=True)
+
+    def forward(
+        self,
+        x: Tensor,
+        *,
+        residual: Tensor | None = None,
+        dropout_p: float = 0.0,
+        lengths: Tensor | None = None,
+    ) -> Tensor:
+        """Convolution, ReLU, dropout and, with `residual`, addition and ReLU. (B, T, Cin) to (B, T, Cout)."""
+        return causal_conv1d(
+            x,
+            self.normalized_weight(),
+            self.bias,
+            dilation=self.dilation,
+            residual=residual,
+            activation="relu",
+            dropout_p=dropout_p,
+            lengths=lengths,
+        )
+
+
+class ResidualBlock(nn.Module):
+    """Two causal convolutions of the same dilation around a residual connection (Bai et al. 2018, fig. 1b)."""
+
+    def __init__(self, in_channels: int, out_channels: int, kernel_size: int, dilation: int, dropout: float) -> None:
+        super().__init__()
+        self.dropout = dropout
+        self.conv1 = CausalConv1d(in_channels, out_channels, kernel_size, dilation)
+        self.conv2 = CausalConv1d(out_channels, out_channels, kernel_size, dilation)
+        self.project = None if in_channels == out_channels else nn.Linear(in_channels, out_channels)
+
+    def forward(self, x: Tensor, lengths: Tensor | None = None) -> Tensor:
+        """(B, T, Cin) to (B, T, Cout)."""
+        x = zero_padded(x, lengths)
+        dropout_p = self.dropout if self.training else 0.0
+        residual = x if self.project is None else self.project(x)
+        y = self.conv1(x, dropout_p=dropout_p, lengths=lengths)
+        return self.conv2(y, residual=residual, dropout_p=dropout_p, lengths=lengths)
+
+
+class TemporalConvNet(nn.Module):
+    """Residual blocks with dilations 1, 2, 4, ... (Bai et al. 2018). (B, T, F) to (B, T, C)."""
+
+    def __init__(self, n_features: int, channels: int, n_blocks: int, kernel_size: int, dropout: float) -> None:
+        super().__init__()
+        self.blocks = nn.ModuleList(
+            ResidualBlock(n_features if i == 0 else channels, channels, kernel_size, 2**i, dropout)
+            for i in range(n_blocks)
+        )
+
+    def forward(self, x: Tensor, lengths: Tensor | None = None) -> Tensor:
+        """(B, T, F) to (B, T, C)."""
+        for block in self.blocks:
+            x = block(x, lengths)
+        return x
+
+
+class SelfAttention(nn.Module):
+    """Multi-head self-attention, output projection, residual, LayerNorm (Vaswani et al. 2017, section 3)."""
+
+    def __init__(self, channels: int, n_heads: int, window: int | None) -> None:
+        super().__init__()
+        self.n_heads = n_heads
+        self.window = window
+        self.query = nn.Linear(channels, channels)
+        self.key = nn.Linear(channels, channels)
+        self.value = nn.Linear(channels, channels)
+        self.output = nn.Linear(channels, channels)
+        self.norm = nn.LayerNorm(channels)
+
+    def forward(self, h: Tensor, lengths: Tensor | None = None) -> Encoded:
+        """(B, T, C) to the attended (B, T, C) with its queries and keys."""
+        h = zero_padded(h, lengths)
+        q, k, v = (projection(h).unflatten(-1, (self.n_heads, -1)) for projection in (self.query, self.key, self.value))
+        attended = self.output(self.attend(q, k, v, lengths).flatten(2))
+        return Encoded(zero_padded(self.norm(h + attended), lengths), q, k)
+
+    def attend(self, q: Tensor, k: Tensor, v: Tensor, lengths: Tensor | None) -> Tensor:
+        """The attention itself: (B, T, H, D) three times to (B, T, H, D)."""
+        return self_attention(q, k, v, lengths=lengths, window=self.window)
+
+
+class Encoder(nn.Module):
+    """Normalisation, TCN and self-attention: the part that is shared with the source task."""
+
+    def __init__(self, config: SATNConfig) -> None:
+        super().__init__()
+        self.normalization = Normalization(config.n_features, config.normalization)
+        self.tcn = TemporalConvNet(
+            config.n_features, config.channels, config.n_blocks, config.kernel_size, config.dropout
+        )
+        self.attention = SelfAttention(config.channels, config.n_heads, config.attention_window)
+
+    def forward(self, features: Tensor, lengths: Tensor | None = None) -> Encoded:
+        """(B, T, F) features to hidden states (B, T, C), queries and keys."""
+        n_features = len(self.normalization.mean)
+        if features.dim() != 3 or features.shape[2] != n_features:
+            raise ValueError(
+                f"features has shape {tuple(features.shape)}; this model expects (batch, frames, {n_features})"
+            )
+        check_lengths(lengths, features, "features")
+        encoded: Encoded = self.attention(self.tcn(self.normalization(features, lengths), lengths), lengths)
+        return encoded
+
+
+class AttentivePooling(nn.Module):
+    """Learned weighted mean over time. (B, T, C) to (B, C) and the weights (B, T)."""
+
+    def __init__(self, channels: int, size: int) -> None:
+        super().__init__()
+        self.projection = nn.Linear(channels, size)
+        self.context = nn.Parameter(torch.randn(size) * size**-0.5)
+
+    def forward(self, h: Tensor, lengths: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Pooled (B, C) and weights (B, T)."""
+        return attentive_pool(h, self.projection.weight, self.projection.bias, self.context, lengths=lengths)
+
+
+class SATN(PretrainedModel):
+    """Recognises the emotion of an utterance.
+
+    Args:
+        config: Hyper-parameters, labels and front-end settings.
+
+    Example:
+        >>> model = SATN(SATNConfig.preset("micro", labels=("calm", "angry"))).eval()
+        >>> model(torch.randn(2, 30, 120)).logits.shape
+        torch.Size([2, 2])
+    """
+
+    def __init__(self, config: SATNConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.encoder = Encoder(config)
+        self.pooling = AttentivePooling(config.channels, config.pooling_size)
+        self.classifier = nn.Linear(config.channels, len(config.labels))
+
+    def forward(self, features: Tensor, lengths: Tensor | None = None, *, return_weights: bool = False) -> SATNOutput:
+        """Scores every label.
+
+        Args:
+            features: (B, T, F) from the front end of `config.front_end`.
+            lengths: (B,) integers, the real frames of each row; `None` means all.
+            return_weights: Also give the attention (B, H, T, T) and pooling (B, T) weights.
+
+        Returns:
+            Logits (B, n_labels) in the order of `config.labels`, and the weights where asked for.
+
+        Raises:
+            ValueError: Wrong feature width, or lengths that do not fit.
+        """
+        encoded = self.encoder(features, lengths)
+        output = self.classify(encoded, lengths)
+        if not return_weights:
+            return SATNOutput(output.logits)
+        window = self.config.attention_window
+        attention = attention_map(encoded.query, encoded.key, lengths=lengths, window=window)
+        return output._replace(attention=attention)
+
+    def classify(self, encoded: Encoded, lengths: Tensor | None = None) -> SATNOutput:
+        """Pools and classifies what the encoder gave: the logits and the pooling weights."""
+        pooled, weights = self.pooling(encoded.hidden, lengths)
+        return SATNOutput(self.classifier(pooled), pooling=weights)
+
+
+class SourceModel(PretrainedModel):
+    """The source task, speech recognition: the same encoder with symbol scores for every frame (for CTC).
+
+    Args:
+        encoder_config: The encoder's hyper-parameters; its labels are not used.
+        symbols: What is recognised (phonemes or characters); index 0 of the scores is CTC's blank, symbol `i`
+            stands at `i + 1`.
+
+    Example:
+        >>> model = SourceModel(SATNConfig.preset("micro"), symbols=("a", "b")).eval()
+        >>> model(torch.randn(2, 30, 120)).shape
+        torch.Size([2, 30, 3])
+    """
+
+    def __init__(self, encoder_config: SATNConfig, symbols: tuple[str, ...]) -> None:
+        super().__init__()
+        self.config = encoder_config
+        self.symbols = tuple(symbols)
+        self.encoder = Encoder(encoder_config)
+        self.head = nn.Linear(encoder_config.channels, len(self.symbols) + 1)
+
+    def forward(self, features: Tensor, lengths: Tensor | None = None) -> Tensor:
+        """(B, T, F) features to (B, T, n_symbols + 1) scores, zero at padded frames."""
+        return zero_padded(self.head(self.encoder(features, lengths).hidden), lengths)
+
+
+__all__ = [
+    "SATN",
+    "AttentivePooling",
+    "CausalConv1d",
+    "Encoded",
+    "Encoder",
+    "Normalization",
+    "ResidualBlock",
+    "SATNOutput",
+    "SelfAttention",
+    "SourceModel",
+    "TemporalConvNet",
+]

@@ -1,0 +1,150 @@
+import pytest
+import torch
+
+from satn_fast import SATNConfig, reference
+
+SMALL = {"channels": 8, "n_blocks": 2, "n_heads": 2, "pooling_size": 4, "dropout": 0.0}
+FRONT_END = {"preset": "kaldi", "sample_rate": 16000, "n_mels": 2}
+normalizations = pytest.mark.parametrize("normalization", ["global", "utterance", "running"])
+
+
+def small_config(**changes) -> SATNConfig:
+    return SATNConfig(**({**SMALL, "front_end": FRONT_END} | changes))
+
+
+def away_from_kinks(module: torch.nn.Module) -> torch.nn.Module:
+    """float64, with random parameters and statistics, so that no gradient is zero by chance."""
+    module = module.double()
+    for tensor in (*module.parameters(), *module.buffers()):
+        tensor.data = torch.rand_like(tensor) + 0.1
+    return module
+
+
+modules = {
+    "Normalization": (lambda: reference.Normalization(6, "utterance"), (3, 5, 6)),
+    "CausalConv1d": (lambda: reference.CausalConv1d(3, 4, 3, 2), (2, 5, 3)),
+    "ResidualBlock": (lambda: reference.ResidualBlock(3, 4, 2, 2, 0.0), (2, 5, 3)),
+    "TemporalConvNet": (lambda: reference.TemporalConvNet(3, 4, 2, 2, 0.0), (2, 5, 3)),
+    "SelfAttention": (lambda: reference.SelfAttention(4, 2, None), (2, 5, 4)),
+    "SelfAttention in a window": (lambda: reference.SelfAttention(4, 2, 2), (2, 5, 4)),
+    "Encoder": (lambda: reference.Encoder(small_config()), (2, 4, 6)),
+    "AttentivePooling": (lambda: reference.AttentivePooling(4, 3), (2, 5, 4)),
+    "SATN": (lambda: reference.SATN(small_config()), (2, 4, 6)),
+    "SourceModel": (lambda: reference.SourceModel(small_config(), ("a", "b")), (2, 4, 6)),
+}
+
+
+@pytest.mark.parametrize("name", modules)
+def test_every_module_passes_gradcheck_in_float64(name):
+    make, shape = modules[name]
+    module = away_from_kinks(make())
+    x = torch.randn(shape).double().requires_grad_()
+    lengths = torch.tensor([shape[1], shape[1] - 2, 0][: shape[0]])
+    parameters = dict(module.named_parameters())
+
+    def function(x, *values):
+        output = torch.func.functional_call(
+            module, dict(zip(parameters, values, strict=True)), (x,), {"lengths": lengths}
+        )
+        outputs = output if isinstance(output, tuple) else (output,)
+        return tuple(y for y in outputs if y is not None)
+
+    assert torch.autograd.gradcheck(function, (x, *parameters.values()), atol=1e-6)
+
+
+@normalizations
+@pytest.mark.parametrize("window", [None, 3])
+def test_padding_is_inert_even_where_it_is_nan(normalization, window):
+    model = reference.SATN(small_config(normalization=normalization, attention_window=window))
+    alone = [torch.randn(1, n, 6) for n in (9, 4, 1)]
+    padded = torch.full((4, 9, 6), torch.nan)
+    for row, features in enumerate(alone):
+        padded[row, : features.shape[1]] = features[0]
+    lengths = torch.tensor([9, 4, 1, 0])
+    padded.requires_grad_()
+
+    output = model(padded, lengths, return_weights=True)
+    for row, features in enumerate(alone):
+        torch.testing.assert_close(output.logits[row], model(features).logits[0])
+    torch.testing.assert_close(output.logits[3], model.classifier.bias)
+    assert torch.isfinite(output.attention).all()
+    assert not output.attention[1, :, 4:].any()
+    assert not output.attention[1, :, :, 4:].any()
+
+    together = torch.autograd.grad(output.logits[:3].sum(), [padded, *model.parameters()])
+    one_by_one = torch.autograd.grad(sum(model(x).logits.sum() for x in alone), list(model.parameters()))
+    assert not torch.cat([together[0][row, n:] for row, n in enumerate((9, 4, 1, 0))]).any()
+    for ours, expected in zip(together[1:], one_by_one, strict=True):
+        torch.testing.assert_close(ours, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_hidden_states_of_padding_are_exactly_zero():
+    encoder = reference.Encoder(small_config())
+    hidden = encoder(torch.randn(2, 7, 6), torch.tensor([7, 3])).hidden
+    assert not hidden[1, 3:].any()
+    assert hidden[1, :3].any()
+
+
+def test_weights_are_given_on_request_only_and_sum_to_one():
+    model = reference.SATN(small_config()).eval()
+    features = torch.randn(2, 5, 6)
+    assert model(features).attention is None
+    assert model(features).pooling is None
+    output = model(features, return_weights=True)
+    torch.testing.assert_close(output.attention.sum(-1), torch.ones(2, 2, 5))
+    torch.testing.assert_close(output.pooling.sum(-1), torch.ones(2))
+
+
+def test_windowed_model_with_running_mean_is_causal():
+    encoder = reference.Encoder(small_config(normalization="running", attention_window=3)).eval()
+    features = torch.randn(1, 12, 6)
+    changed = features.clone()
+    changed[:, 8:] += 1.0
+    before, after = encoder(features).hidden, encoder(changed).hidden
+    torch.testing.assert_close(before[:, :8], after[:, :8], rtol=0, atol=0)
+
+
+def test_receptive_field_is_what_the_configuration_says():
+    config = small_config()
+    tcn = reference.TemporalConvNet(6, 8, config.n_blocks, config.kernel_size, 0.0)
+    for parameter in tcn.parameters():
+        parameter.data.abs_()  # no ReLU ever closes, so influence is visible
+    x = torch.rand(1, 40, 6, requires_grad=True)
+    tcn(x)[0, -1].sum().backward()
+    reached = x.grad[0].abs().sum(-1).nonzero()
+    assert 40 - int(reached.min()) == config.receptive_field
+
+
+@normalizations
+def test_fitted_features_have_zero_mean_and_unit_deviation(normalization):
+    normalization = reference.Normalization(3, normalization)
+    utterances = [5.0 + 3.0 * torch.randn(n, 3) + torch.randn(3) for n in (400, 150, 777)]
+    normalization.fit(utterances)
+    frames = torch.cat([normalization(x[None])[0] for x in utterances])
+    torch.testing.assert_close(frames.mean(0), torch.zeros(3), atol=1e-4, rtol=0)
+    torch.testing.assert_close(frames.std(0), torch.ones(3), atol=1e-2, rtol=0)
+
+
+def test_constant_features_and_no_features_when_fitting():
+    normalization = reference.Normalization(2, "global")
+    normalization.fit([torch.full((10, 2), 7.0)])
+    assert torch.isfinite(normalization(torch.full((1, 3, 2), 7.0))).all()
+    with pytest.raises(ValueError, match="utterances holds no frame"):
+        normalization.fit([torch.zeros(0, 2)])
+
+
+@pytest.mark.parametrize("shape", [(2, 5, 7), (5, 6)])
+def test_wrong_feature_width_is_named(shape):
+    with pytest.raises(ValueError, match=r"features has shape .* expects \(batch, frames, 6\)"):
+        reference.SATN(small_config())(torch.zeros(shape))
+
+
+def test_lengths_out_of_range_are_named():
+    with pytest.raises(ValueError, match="lengths reaches"):
+        reference.SATN(small_config())(torch.zeros(1, 5, 6), torch.tensor([6]))
+
+
+@pytest.mark.parametrize("preset", ["base", "large", "edge", "micro"])
+def test_every_preset_runs(preset):
+    config = SATNConfig.preset(preset)
+    assert reference.SATN(config).eval()(torch.randn(1, 12, 120)).logits.shape == (1, 4)
