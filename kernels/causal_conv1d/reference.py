@@ -21,18 +21,6 @@ def causal_conv1d(
     history = (weight.shape[2] - 1) * dilation
     past_and_present = F.pad(zero_padded(x, lengths).transpose(1, 2), (history, 0))
     y = F.conv1d(past_and_present, weight, bias, dilation=dilation).transpose(1, 2)
-    return epilogue(y, residual=residual, activation=activation, dropout_p=dropout_p, lengths=lengths)
-
-
-def epilogue(
-    y: Tensor,
-    *,
-    residual: Tensor | None,
-    activation: str | None,
-    dropout_p: float,
-    lengths: Tensor | None,
-) -> Tensor:
-    """What follows the convolution: activation, dropout, residual and its ReLU, length mask."""
     if activation == "relu":
         y = F.relu(y)
     if dropout_p > 0.0:

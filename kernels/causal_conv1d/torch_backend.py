@@ -3,7 +3,6 @@
 import torch.nn.functional as F
 from torch import Tensor
 
-from satn_fast.kernels.causal_conv1d.reference import epilogue
 from satn_fast.kernels.lengths import zero_padded
 
 
@@ -25,10 +24,12 @@ def causal_conv1d(
     # convolution libraries are fastest in.
     image = past_and_present.unsqueeze(1).permute(0, 3, 1, 2)
     y = F.conv2d(image, weight.unsqueeze(2), bias, dilation=(1, dilation))
-    return epilogue(
-        y.permute(0, 2, 3, 1).squeeze(1),
-        residual=residual,
-        activation=activation,
-        dropout_p=dropout_p,
-        lengths=lengths,
-    )
+    y = y.permute(0, 2, 3, 1).squeeze(1)
+    # In place: no backward pass needs what a convolution or an addition gave.
+    if activation == "relu":
+        y = F.relu(y, inplace=True)
+    if dropout_p > 0.0:
+        y = F.dropout(y, dropout_p)
+    if residual is not None:
+        y = F.relu(y + residual, inplace=True)
+    return zero_padded(y, lengths)

@@ -1,0 +1,24 @@
+"""Adds `--benchmark`: run the benchmark suites and nothing else. Without it no benchmark is collected."""
+
+from pathlib import Path
+
+import pytest
+
+BENCHMARKS = Path(__file__).parent / "benchmarks"
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--benchmark", action="store_true", help="run the suites in benchmarks/, and nothing else")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if config.getoption("--benchmark") and not config.args_source == pytest.Config.ArgsSource.ARGS:
+        config.args[:] = [str(BENCHMARKS)]
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    is_benchmark = collection_path == BENCHMARKS or BENCHMARKS in collection_path.parents
+    is_test = collection_path.name == "tests" and collection_path.parent == BENCHMARKS.parent
+    if config.getoption("--benchmark"):
+        return True if is_test else None
+    return True if is_benchmark else None

@@ -1,0 +1,28 @@
+"""Reading audio files for a front end, telling the person when a file had another rate."""
+
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from satn_fast.audio import AudioError, read_audio
+from satn_fast.cli.terminal import warn
+from satn_fast.frontend import LogMel
+
+
+def features_of(file: Path, front_end: LogMel, *, mix: bool = False) -> NDArray[np.float32]:
+    """Features (T, F) of an audio file, resampled where needed.
+
+    Raises:
+        AudioError: The file cannot be read, or is too short for one frame.
+    """
+    audio = read_audio(file, front_end.sample_rate, mix=mix)
+    if audio.resampled:
+        warn(f"{file}: resampled from {audio.original_rate} Hz to {audio.sample_rate} Hz")
+    features = front_end(audio.waveform)
+    if not len(features):
+        raise AudioError(
+            f"{file}: lasts {audio.duration * 1000:.0f} ms, too short for one frame; "
+            f"give at least {1000 * front_end.frame_length / front_end.sample_rate:.0f} ms"
+        )
+    return np.asarray(features, dtype=np.float32)

@@ -1,0 +1,58 @@
+"""Comparing two ways to compute the same thing: correct first, then timed in turn."""
+
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Median times of ours and a peer, measured in turn in one run, so that a drifting machine treats both alike.
+
+    Attributes:
+        ours: Seconds per call.
+        peer: Seconds per call.
+        speedup: Median of the peer's time over ours, round by round.
+    """
+
+    ours: float
+    peer: float
+    speedup: float
+
+
+def compare_in_turn(
+    ours: Callable[[], object], peer: Callable[[], object], *, rounds: int = 9, seconds_per_round: float = 0.02
+) -> Comparison:
+    """Times two functions A B A B ...
+
+    Args:
+        ours: What is measured.
+        peer: What it is measured against.
+        rounds: Pairs of measurements.
+        seconds_per_round: Short functions are repeated for about this long in every measurement.
+
+    Example:
+        >>> comparison = compare_in_turn(lambda: sum(range(100)), lambda: sum(range(10_000)), seconds_per_round=0.001)
+        >>> comparison.speedup > 1
+        True
+    """
+    repeats = [_repeats(function, seconds_per_round) for function in (ours, peer)]
+    pairs = [(_seconds(ours, repeats[0]), _seconds(peer, repeats[1])) for _ in range(rounds)]
+    return Comparison(
+        ours=statistics.median(pair[0] for pair in pairs),
+        peer=statistics.median(pair[1] for pair in pairs),
+        speedup=statistics.median(pair[1] / pair[0] for pair in pairs),
+    )
+
+
+def _repeats(function: Callable[[], object], seconds: float) -> int:
+    function()  # the first call may allocate or compile
+    return max(1, round(seconds / max(_seconds(function, 1), 1e-9)))
+
+
+def _seconds(function: Callable[[], object], repeats: int) -> float:
+    start = time.perf_counter()
+    for _ in range(repeats):
+        function()
+    return (time.perf_counter() - start) / repeats
