@@ -248,8 +248,8 @@ def _check_data_chunk(file: BinaryIO, start: int, declared: int, size: int, orde
     surplus = _bytes_outside_chunks(file, start + declared, size, order)
     if surplus:
         raise AudioError(
-            f"{name}: its WAV header declares {declared} bytes of samples but {surplus} more bytes follow that belong to "
-            "no chunk; rewrite the header (sox or ffmpeg)"
+            f"{name}: its WAV header declares {declared} bytes of samples but {surplus} more bytes follow that "
+            "belong to no chunk; rewrite the header (sox or ffmpeg)"
         )
 
 

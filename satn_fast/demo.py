@@ -71,7 +71,7 @@ def run_demo(folder: Path, *, preset: str, transfer: str, seed: int, start: Star
         folder: Where to write; made where it is missing.
         preset: Of `SATNConfig`.
         transfer: `"none"`, `"init"`, `"map"` or `"both"`.
-        seed: Decides the corpus, the split and the training.
+        seed: Decides the split and the training; the corpus is always the same.
         start: StartStage bars.
 
     Returns:
@@ -83,7 +83,7 @@ def run_demo(folder: Path, *, preset: str, transfer: str, seed: int, start: Star
     """
     transfer_options = TransferOptions(mode=transfer)
     front_end = LogMel()
-    utterances = render_corpus(folder / "corpus", seed=seed, progress=start("speaking"))
+    utterances = render_corpus(folder / "corpus", progress=start("speaking"))
     labels = tuple(sorted({utterance.label for utterance in utterances}))
     config = SATNConfig.preset(preset, labels=labels, front_end=front_end.describe())
     corpus = _prepare(utterances, front_end, seed, start)

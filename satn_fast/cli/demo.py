@@ -13,7 +13,7 @@ def demo(
     folder: Annotated[Path, typer.Option("--output", "-o", help="Where everything is written.")] = Path("runs/demo"),
     preset: Annotated[str, typer.Option(help="Model: base, large, edge or micro.")] = "edge",
     transfer: Annotated[str, typer.Option(help="Attention transfer: none, init, map or both.")] = "both",
-    seed: Annotated[int, typer.Option(help="Decides the corpus, the split and the training.")] = 0,
+    seed: Annotated[int, typer.Option(help="Decides the split and the training.")] = 0,
 ) -> None:
     """Run the whole story on synthetic speech: source task, transfer, training, evaluation, export, report.
 

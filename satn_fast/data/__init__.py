@@ -1,0 +1,29 @@
+"""Corpora: manifests of utterances, splits by speaker, and a synthetic corpus."""
+
+from satn_fast.data.manifest import ManifestError, Utterance, read_manifest, write_manifest
+from satn_fast.data.phonemes import PHONEMES, phoneme_inventory, read_phonemes
+from satn_fast.data.splits import (
+    SpeakerOverlapWarning,
+    Split,
+    check_speaker_overlap,
+    leave_one_speaker_out,
+    split_by_speaker,
+)
+from satn_fast.data.synthesis import CorpusError, render_corpus
+
+__all__ = [
+    "PHONEMES",
+    "CorpusError",
+    "ManifestError",
+    "SpeakerOverlapWarning",
+    "Split",
+    "Utterance",
+    "check_speaker_overlap",
+    "leave_one_speaker_out",
+    "phoneme_inventory",
+    "read_manifest",
+    "read_phonemes",
+    "render_corpus",
+    "split_by_speaker",
+    "write_manifest",
+]

@@ -1,0 +1,354 @@
+"""Log-Mel features with deltas: the front end, whole utterances and streams.
+
+Needs numpy and the compiled module ``satn_fast._frontend``, not torch, so that it runs where a model file does.
+"""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from satn_fast import _frontend
+
+__all__ = ["LogMel", "LogMelStream"]
+
+_PRESETS = ("kaldi", "kaldi-hamming", "htk", "psf", "torchaudio", "librosa")
+_SAMPLE_TYPES = (np.dtype(np.float32), np.dtype(np.float64), np.dtype(np.int16))
+
+
+class LogMel:
+    """Log-Mel energies, their deltas and delta-deltas, as a published tool computes them.
+
+    Every preset takes 25 ms windows every 10 ms and equals its tool:
+
+    ============== ===================================================================================================
+    preset         equal to
+    ============== ===================================================================================================
+    kaldi          Kaldi ``compute-fbank-feats`` with ``--dither=0`` (kaldi-native-fbank): DC removal and
+                   pre-emphasis within each frame, Povey window, power spectrum, 20 Hz to Nyquist, natural logarithm
+    kaldi-hamming  the same with a Hamming window (FunASR)
+    htk            openSMILE: ``cVectorPreemphasis``, ``cWindower`` (Hamming), ``cMelspec`` (HTK-compatible, power,
+                   0 to 8000 Hz, or to Nyquist where that is lower), ``cVectorOperation`` (log)
+    psf            ``python_speech_features.logfbank``: pre-emphasis over the signal, rectangular window, the last
+                   frame filled with zeros
+    torchaudio     ``MelSpectrogram(n_fft=512, win_length=400, hop_length=160)``, then ``ln(max(x, 1e-10))``
+    librosa        ``melspectrogram(n_fft=512, win_length=400, hop_length=160)``, then ``power_to_db(top_db=80)``
+    ============== ===================================================================================================
+
+    Deltas are the regression of HTK over ``delta_window`` frames on each side with the edge frames repeated, which
+    is what torchaudio and python_speech_features compute; delta-deltas are the deltas of the deltas.
+
+    Float samples are expected within +-1 and int16 samples within +-32768. ``kaldi``, ``kaldi-hamming`` and ``htk``
+    work on the int16 scale (``float_scale=32768``), ``torchaudio`` and ``librosa`` on +-1 (``int16_scale=1/32768``);
+    these give the same features for both. ``psf`` takes every sample as it is, like its tool, so that float and
+    int16 audio give features that differ by a constant.
+
+    Args:
+        sample_rate: Samples per second, in Hz.
+        n_mels: Number of Mel bands.
+        preset: One of the names above.
+        **overrides: Any parameter of the preset:
+
+            - ``window_seconds``, ``hop_seconds``: window length and frame period, in seconds;
+              ``sample_rounding`` ("down", "nearest"): how they become samples.
+            - ``window``: "povey", "hamming", "hamming_periodic", "hann", "hann_periodic" or "rectangular".
+            - ``fft_size``: a power of two; None takes the smallest that holds the window.
+            - ``framing``: "snip_edges" (whole windows only), "pad_end" (zeros fill the last window), "center_zero"
+              or "center_reflect" (frame t is centred on sample t * hop, with zeros or a mirror image outside).
+            - ``remove_dc``: subtract each frame's mean.
+            - ``preemphasis``: coefficient, 0 for none; ``preemphasis_mode``: within each "frame" or over the "signal".
+            - ``low_hz``, ``high_hz``: edges of the filterbank, in Hz; ``high_hz=None`` is Nyquist.
+            - ``mel_scale``: "htk" or "slaney"; ``filters``: triangles straight in "mel", in "hz", or on whole "bins";
+              ``filter_norm``: "none" or "slaney"; ``power_norm``: "none" or "fft_size" (divide the power by it).
+            - ``log``: "ln", "log10", "db" (10 log10) or "none"; ``floor``: the least energy;
+              ``floor_mode``: "clamp" everything below it, or replace an exact "zero" only.
+            - ``top_db``: with "db", clip this many dB below the utterance's maximum; None for no clipping.
+            - ``float_scale``, ``int16_scale``: factors applied to the samples.
+            - ``deltas``: append deltas and delta-deltas; ``delta_window``: frames on each side.
+            - ``precision``: "float32", or "float64" to compute in and return double precision.
+
+    Raises:
+        TypeError: If an override has no such name; the message lists the names there are.
+        ValueError: If a value is out of range or contradicts another; the message names it and the remedy.
+
+    Warns:
+        UserWarning: If bands are too narrow to hold an FFT bin; their features are constant.
+
+    Example:
+        >>> import numpy as np
+        >>> from satn_fast.frontend import LogMel
+        >>> front_end = LogMel(sample_rate=16000, n_mels=40, preset="kaldi")
+        >>> tone = np.sin(2 * np.pi * 440 * np.arange(16000) / 16000).astype(np.float32)
+        >>> front_end(tone).shape
+        (98, 120)
+        >>> LogMel(n_mels=64, window="hann", deltas=False)(tone).shape
+        (98, 64)
+        >>> LogMel(**front_end.describe()) == front_end
+        True
+    """
+
+    def __init__(self, sample_rate: int = 16000, n_mels: int = 40, preset: str = "kaldi", **overrides: Any) -> None:
+        unknown = sorted(set(overrides) - set(_frontend.OPTION_NAMES))
+        if unknown:
+            known = ", ".join(name for name in _frontend.OPTION_NAMES if name != "preset")
+            raise TypeError(f"LogMel has no parameter {', '.join(unknown)}; it has preset, {known}")
+        self._plan = _frontend.Plan({**overrides, "sample_rate": sample_rate, "n_mels": n_mels, "preset": preset})
+        self._description = self._plan.options()
+        empty = self._plan.empty_band_count
+        if empty > 0:
+            warnings.warn(
+                f"{empty} of {n_mels} Mel bands are too narrow to hold an FFT bin, and their features are constant: "
+                f"take fewer bands (n_mels), a larger fft_size (now {self._description['fft_size']}) or a higher low_hz",
+                UserWarning,
+                stacklevel=2,
+            )
+
+    def __call__(self, waveform: ArrayLike, sample_rate: int | None = None) -> NDArray[np.floating[Any]]:
+        """Features of a whole utterance.
+
+        Args:
+            waveform: ``(n_samples,)`` mono audio, float32, float64 or int16: a numpy array, contiguous or not, or
+                anything that numpy converts to one, such as a torch tensor on the CPU.
+            sample_rate: The rate of ``waveform`` in Hz, to have it checked; it is not converted.
+
+        Returns:
+            ``(frame_count(n_samples), n_features)``, the Mel energies, then their deltas, then their delta-deltas,
+            side by side; float32, or float64 if that is the precision. With "snip_edges" framing (``kaldi``,
+            ``kaldi-hamming``, ``htk``), an utterance shorter than one window has no frames.
+
+        Raises:
+            ValueError: If ``waveform`` is empty, not mono, of another type or not finite, if it is too short to be
+                mirrored ("center_reflect"), or if ``sample_rate`` is not the front end's.
+
+        Example:
+            >>> LogMel(preset="psf")(np.zeros(8000, dtype=np.int16), sample_rate=16000).shape
+            (49, 120)
+        """
+        self._check_rate(sample_rate)
+        return self._plan.compute(_as_audio(waveform, "waveform"))
+
+    def batch(
+        self, waveforms: Iterable[ArrayLike], n_threads: int | None = None
+    ) -> tuple[NDArray[np.floating[Any]], NDArray[np.int64]]:
+        """Features of several utterances, padded with zeros to the longest.
+
+        Each row equals what a call with that waveform alone returns, whatever the number of threads.
+
+        Args:
+            waveforms: Utterances, each as for a call; lengths and types may differ.
+            n_threads: Threads to use, which hold no interpreter lock; None takes one per CPU available.
+
+        Returns:
+            ``(n_utterances, max_frames, n_features)`` features and ``(n_utterances,)`` int64 frame counts. No
+            utterances give ``(0, 0, n_features)``.
+
+        Raises:
+            ValueError: As a call does, naming the utterance, ``waveforms[3]``; or if ``n_threads`` is below 1.
+
+        Example:
+            >>> features, lengths = LogMel().batch([np.ones(16000), np.ones(8000)])
+            >>> features.shape, lengths.tolist()
+            ((2, 98, 120), [98, 48])
+        """
+        if n_threads is None:
+            n_threads = _available_cpus()
+        if n_threads < 1:
+            raise ValueError(f"n_threads is {n_threads}, but must be at least 1, or None for one per CPU")
+        audio = [_as_audio(waveform, f"waveforms[{i}]") for i, waveform in enumerate(waveforms)]
+        return self._plan.batch(audio, n_threads)
+
+    def stream(self) -> LogMelStream:
+        """A stream that takes audio in pieces and gives exactly the features of the whole.
+
+        Raises:
+            ValueError: If ``top_db`` is set: it needs the whole utterance's maximum. ``top_db=None`` streams.
+
+        Example:
+            >>> stream = LogMel().stream()
+            >>> audio = np.sin(np.arange(4000, dtype=np.float32))
+            >>> pieces = [stream.push(audio[:1234]), stream.push(audio[1234:]), stream.finish()]
+            >>> bool(np.array_equal(np.concatenate(pieces), LogMel()(audio)))
+            True
+        """
+        return LogMelStream(self)
+
+    def describe(self) -> dict[str, bool | int | float | str | None]:
+        """Every parameter in effect, ready for JSON; ``LogMel(**description)`` builds an equal front end.
+
+        Example:
+            >>> LogMel().describe()["window"], LogMel().describe()["high_hz"]
+            ('povey', 8000.0)
+        """
+        return dict(self._description)
+
+    def frame_count(self, n_samples: int) -> int:
+        """Frames of an utterance of ``n_samples``; 0 where it is too short for any.
+
+        Raises:
+            ValueError: If ``n_samples`` is negative.
+
+        Example:
+            >>> LogMel().frame_count(399), LogMel().frame_count(400), LogMel(preset="psf").frame_count(401)
+            (0, 1, 2)
+        """
+        if n_samples < 0:
+            raise ValueError(f"n_samples is {n_samples}, but must be at least 0")
+        return self._plan.frame_count(n_samples)
+
+    @property
+    def sample_rate(self) -> int:
+        """Samples per second, in Hz."""
+        return int(self._description["sample_rate"] or 0)
+
+    @property
+    def n_mels(self) -> int:
+        """Number of Mel bands."""
+        return int(self._description["n_mels"] or 0)
+
+    @property
+    def n_features(self) -> int:
+        """Values per frame: ``3 * n_mels``, or ``n_mels`` without deltas."""
+        return self._plan.feature_count
+
+    @property
+    def frame_length(self) -> int:
+        """Window length in samples."""
+        return self._plan.window_length
+
+    @property
+    def hop_length(self) -> int:
+        """Samples from one frame to the next."""
+        return self._plan.hop_length
+
+    @property
+    def seconds_per_frame(self) -> float:
+        """Seconds from one frame to the next."""
+        return self.hop_length / self.sample_rate
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, LogMel):
+            return NotImplemented
+        return self._description == other._description
+
+    def __hash__(self) -> int:
+        return hash(tuple(self._description.items()))
+
+    def __repr__(self) -> str:
+        preset = str(self._description["preset"])
+        default = _frontend.Plan({"sample_rate": self.sample_rate, "n_mels": self.n_mels, "preset": preset}).options()
+        changed = [f", {name}={value!r}" for name, value in self._description.items() if value != default[name]]
+        return f"LogMel(sample_rate={self.sample_rate}, n_mels={self.n_mels}, preset={preset!r}{''.join(changed)})"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _rebuild, (self.describe(),)
+
+    def _check_rate(self, sample_rate: int | None) -> None:
+        if sample_rate is not None and sample_rate != self.sample_rate:
+            raise ValueError(
+                f"sample_rate is {sample_rate} Hz, but this front end expects {self.sample_rate} Hz: resample the "
+                f"waveform (soxr, for one), or build LogMel(sample_rate={sample_rate})"
+            )
+
+
+class LogMelStream:
+    """Features of audio that arrives in pieces; all rows together equal the features of the whole, bit for bit.
+
+    Rows come ``2 * delta_window`` frames after their audio, because deltas look ahead; without deltas, at once. Memory
+    stays the same however long the stream. A call that raises leaves the stream as it was.
+
+    Args:
+        front_end: The front end whose features are wanted.
+
+    Raises:
+        ValueError: If the front end's ``top_db`` is set: it needs the whole utterance. ``top_db=None`` streams.
+
+    Example:
+        >>> stream = LogMelStream(LogMel())
+        >>> chunk = np.zeros(1600, dtype=np.int16)
+        >>> [stream.push(chunk).shape, stream.push(chunk).shape, stream.finish().shape]
+        [(4, 120), (10, 120), (4, 120)]
+    """
+
+    def __init__(self, front_end: LogMel) -> None:
+        self._front_end = front_end
+        self._stream = front_end._plan.stream()
+
+    @property
+    def front_end(self) -> LogMel:
+        """The front end whose features these are."""
+        return self._front_end
+
+    def push(self, chunk: ArrayLike) -> NDArray[np.floating[Any]]:
+        """Takes the next samples, and returns the frames that they complete.
+
+        Args:
+            chunk: ``(n_samples,)`` mono audio as for ``LogMel``; it may be empty, and types may change in between.
+
+        Returns:
+            ``(n_frames, n_features)``, possibly no frames.
+
+        Raises:
+            ValueError: If ``chunk`` is not mono, of another type, or not finite.
+            RuntimeError: If the stream is finished and was not reset.
+        """
+        return self._stream.push(_as_audio(chunk, "waveform", may_be_empty=True))
+
+    def finish(self) -> NDArray[np.floating[Any]]:
+        """Ends the utterance, and returns the remaining frames; the stream then refuses audio until ``reset``.
+
+        A stream that was given no samples returns no frames.
+
+        Returns:
+            ``(n_frames, n_features)``.
+
+        Raises:
+            ValueError: If all audio together is too short to be mirrored ("center_reflect").
+            RuntimeError: If the stream is finished already.
+        """
+        return self._stream.finish()
+
+    def reset(self) -> None:
+        """Forgets everything, ready for the next utterance."""
+        self._stream.reset()
+
+
+def _rebuild(description: dict[str, Any]) -> LogMel:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # said when the original was built
+        return LogMel(**description)
+
+
+def _available_cpus() -> int:
+    try:
+        return len(os.sched_getaffinity(0))
+    except AttributeError:  # not on macOS and Windows
+        return os.cpu_count() or 1
+
+
+def _as_audio(waveform: ArrayLike, name: str, may_be_empty: bool = False) -> NDArray[Any]:
+    """The waveform as an aligned, contiguous, 1-D array of a known type, or a ValueError that names it."""
+    try:
+        array = np.asarray(waveform)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise ValueError(
+            f"{name} is a {type(waveform).__name__} that numpy cannot read ({error}): give a 1-D array of float32, "
+            "float64 or int16 (for a torch tensor: waveform.detach().cpu())"
+        ) from error
+    if array.ndim != 1:
+        remedy = "average the channels or pick one" if array.ndim == 2 else "give one channel"
+        raise ValueError(f"{name} has shape {array.shape}, but must be mono, with one dimension: {remedy}")
+    if array.size == 0 and not may_be_empty:
+        raise ValueError(f"{name} is empty: give at least one sample")
+    if array.dtype.newbyteorder("=") not in _SAMPLE_TYPES:
+        if array.size == 0:
+            return np.zeros(0, dtype=np.float32)
+        raise ValueError(
+            f"{name} has dtype {array.dtype}, but must be float32 or float64 (within +-1) or int16: convert it, and "
+            "scale it where its range is another"
+        )
+    return np.require(array, dtype=array.dtype.newbyteorder("="), requirements=["C", "A"])

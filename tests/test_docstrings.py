@@ -1,0 +1,31 @@
+"""Every example in a docstring runs."""
+
+import doctest
+import importlib
+import pkgutil
+
+import pytest
+
+import satn_fast
+
+MODULES = sorted(
+    module.name
+    for module in pkgutil.walk_packages(satn_fast.__path__, "satn_fast.")
+    if not module.name.endswith("_frontend")
+)
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_examples_of(name):
+    module = importlib.import_module(name)
+    failures, _ = doctest.testmod(module, optionflags=doctest.NORMALIZE_WHITESPACE)
+    assert failures == 0
+
+
+def test_examples_are_found():
+    examples = [name for name in MODULES if ">>> " in (importlib.import_module(name).__doc__ or "") or _has_example(name)]
+    assert len(examples) >= 10
+
+
+def _has_example(name):
+    return any(test.examples for test in doctest.DocTestFinder().find(importlib.import_module(name)))
