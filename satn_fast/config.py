@@ -128,6 +128,8 @@ def _check(config: SATNConfig) -> None:
     if "n_mels" not in config.front_end:
         raise ValueError("front_end has no n_mels; give the keyword arguments of satn_fast.LogMel")
     _check_positive_integer("front_end['n_mels']", config.front_end["n_mels"])
+    if not config.front_end.get("deltas", True):
+        raise ValueError("front_end has deltas = False; the model needs deltas and delta-deltas")
 
 
 def _check_positive_integer(name: str, value: object) -> None:

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from satn_fast import SATN, LogMel, SATNConfig, reference
 from satn_fast.data import Split, Utterance, phoneme_inventory, read_phonemes, render_corpus, split_by_speaker
-from satn_fast.export import Manifest, export, load
+from satn_fast.export import FileReport, Manifest, export, load
 from satn_fast.files import atomic_write
 from satn_fast.report import attention_over_time, confusion_matrix, render_report, training_curves
 from satn_fast.timing import compare_in_turn
@@ -108,13 +108,14 @@ def run_demo(folder: Path, *, preset: str, transfer: str, seed: int, start: Star
     metrics = {mode: evaluate(run.model, test) for mode, run in runs.items()}
 
     calibration = _spread(corpus.features["train"], CALIBRATION_UTTERANCES)
+    advance = start("exporting and verifying")
     manifest = export(
         model,
         folder / "export",
         calibration=calibration,
         evaluation=[features.numpy() for features in test.features],
         truth=[int(target) for target in test.targets],
-        progress=start("exporting and verifying"),
+        progress=lambda done, total, what: advance(done, total, note=what),
     )
     clip = next(u for u in corpus.split.test if u.label == labels[0])
     clip_features = test.features[corpus.split.test.index(clip)]
@@ -247,7 +248,7 @@ def _report(
             {"phonemes": source.history} | {f"emotions, {mode}": run.history for mode, run in runs.items()},
             {"loss": "training loss", "error_rate": "phoneme error rate, validation", "ua": "UA, validation"},
         ),
-        files=[vars(file) for file in manifest.files],
+        files=[_file_row(manifest, report) for report in manifest.reports],
         files_note=(
             f"Compared with the PyTorch checkpoint on the {counts['test']} evaluation utterances, each file in its own "
             "runtime, one thread. Agreement: share of utterances with the same decision."
@@ -261,6 +262,12 @@ def _report(
             "medians."
         ),
     )
+
+
+def _file_row(manifest: Manifest, report: FileReport) -> dict[str, Any]:
+    """One line of the report's table of exported files."""
+    size = next(file.bytes for file in manifest.files if file.name == report.name)
+    return vars(report) | {"bytes": size, "is_int8": ".int8." in report.name}
 
 
 def _clip_picture(model: SATN, clip: Utterance, features: Tensor) -> bytes:

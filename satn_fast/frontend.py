@@ -33,7 +33,9 @@ class LogMel:
                    pre-emphasis within each frame, Povey window, power spectrum, 20 Hz to Nyquist, natural logarithm
     kaldi-hamming  the same with a Hamming window (FunASR)
     htk            openSMILE: ``cVectorPreemphasis``, ``cWindower`` (Hamming), ``cMelspec`` (HTK-compatible, power,
-                   0 to 8000 Hz, or to Nyquist where that is lower), ``cVectorOperation`` (log)
+                   0 to 8000 Hz, or to Nyquist where that is lower), ``cVectorOperation`` (log). Where 25 ms are no
+                   whole number of samples (11025, 22050, 44100 Hz), openSMILE's filters are off by a thousandth,
+                   and at some rates it drops the last band's last bin; these two are not imitated
     psf            ``python_speech_features.logfbank``: pre-emphasis over the signal, rectangular window, the last
                    frame filled with zeros
     torchaudio     ``MelSpectrogram(n_fft=512, win_length=400, hop_length=160)``, then ``ln(max(x, 1e-10))``
@@ -103,7 +105,8 @@ class LogMel:
         if empty > 0:
             warnings.warn(
                 f"{empty} of {n_mels} Mel bands are too narrow to hold an FFT bin, and their features are constant: "
-                f"take fewer bands (n_mels), a larger fft_size (now {self._description['fft_size']}) or a higher low_hz",
+                f"take fewer bands (n_mels), a larger fft_size (now {self._description['fft_size']}) or a higher "
+                "low_hz",
                 UserWarning,
                 stacklevel=2,
             )

@@ -11,6 +11,9 @@ import torch
 hypothesis.settings.register_profile("satn_fast", deadline=None, max_examples=25, derandomize=True)
 hypothesis.settings.load_profile("satn_fast")
 
+# The models of the tests are tiny: a second thread would only wait for the first.
+torch.set_num_threads(1)
+
 REPOSITORY = Path(__file__).resolve().parent.parent
 
 

@@ -35,6 +35,7 @@ def test_presets_are_as_documented():
         ({"dropout": 1.0}, "dropout is 1.0"),
         ({"normalization": "none"}, "normalization is 'none'"),
         ({"front_end": {"preset": "kaldi"}}, "front_end has no n_mels"),
+        ({"front_end": {"n_mels": 4, "deltas": False}}, "deltas = False"),
         ({"front_end": {"n_mels": -1}}, r"front_end\['n_mels'\] is -1"),
     ],
 )

@@ -31,7 +31,7 @@ def test_curves_leave_out_runs_without_the_figure():
 
 
 def content(**changes):
-    file = {"name": "model.onnx", "bytes": 2048, "latency_seconds": 0.001, "speedup": None, "agreement": 1.0}
+    file = {"name": "model.onnx", "bytes": 2048, "milliseconds": 1.0, "is_int8": False, "agreement": 1.0}
     file |= {"ua": None, "ua_loss": None, "max_logit_error": 1e-6}
     picture = confusion_matrix(np.eye(2, dtype=int), ["a", "b"], title="t")
     return {

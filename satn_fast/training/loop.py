@@ -111,7 +111,7 @@ def fit(
                 batch = batch._replace(features=augmented)
             loss = loss_of(batch)
             if not torch.isfinite(loss):
-                raise FloatingPointError(f"the loss is {float(loss)} in epoch {epoch}; lower the learning rate")
+                raise FloatingPointError(f"the loss is {loss.item()} in epoch {epoch}; lower the learning rate")
             optimizer.zero_grad()
             loss.backward()
             nn.utils.clip_grad_norm_(model.parameters(), options.gradient_norm)

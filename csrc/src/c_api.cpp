@@ -1,0 +1,356 @@
+// The C API over the C++ core: translation of structs, no arithmetic.
+#include <cstring>
+#include <memory>
+#include <new>
+#include <variant>
+
+#include "plan.hpp"
+#include "satn_frontend.h"
+#include "span.hpp"
+#include "stream.hpp"
+#include "utterance.hpp"
+
+#ifndef SATN_FRONTEND_VERSION
+#define SATN_FRONTEND_VERSION "0.0.0"
+#endif
+
+namespace core = satn::frontend;
+
+// The precision is a run-time choice: one handle, two kinds of plan.
+struct satn_frontend_plan {
+  std::variant<std::shared_ptr<const core::Plan<float>>, std::shared_ptr<const core::Plan<double>>> plan;
+};
+
+struct satn_frontend_stream {
+  template <class Real>
+  explicit satn_frontend_stream(const std::shared_ptr<const core::Plan<Real>>& plan)
+      : stream(std::in_place_type<core::Stream<Real>>, plan) {}
+
+  std::variant<core::Stream<float>, core::Stream<double>> stream;
+};
+
+namespace {
+
+using core::Span;
+using core::Status;
+
+satn_frontend_status report(const Status& status, char* message, std::size_t message_size) {
+  if (!status.ok() && message != nullptr && message_size > 0) {
+    std::strncpy(message, status.message(), message_size - 1);
+    message[message_size - 1] = '\0';
+  }
+  return status.code();
+}
+
+Status null_argument(const char* name) { return Status::error(SATN_FRONTEND_ERROR_ARGUMENT, "%s is NULL", name); }
+
+Status out_of_memory() { return Status::error(SATN_FRONTEND_ERROR_MEMORY, "out of memory"); }
+
+template <class Options>
+Status check_size(const Options* options) {
+  if (options == nullptr) {
+    return null_argument("options");
+  }
+  if (options->size != sizeof(satn_frontend_options)) {
+    return Status::error(SATN_FRONTEND_ERROR_ARGUMENT,
+                         "options.size is %llu, but this library's satn_frontend_options has %llu bytes: set size to "
+                         "sizeof(satn_frontend_options), and build against this library's header",
+                         static_cast<unsigned long long>(options->size),
+                         static_cast<unsigned long long>(sizeof(satn_frontend_options)));
+  }
+  return {};
+}
+
+core::Options from_c(const satn_frontend_options& c) {
+  core::Options o;
+  o.preset = static_cast<core::Preset>(c.preset);
+  o.sample_rate = c.sample_rate;
+  o.n_mels = c.n_mels;
+  o.precision = static_cast<core::Precision>(c.precision);
+  o.window_seconds = c.window_seconds;
+  o.hop_seconds = c.hop_seconds;
+  o.sample_rounding = static_cast<core::SampleRounding>(c.sample_rounding);
+  o.fft_size = c.fft_size;
+  o.window = static_cast<core::Window>(c.window);
+  o.framing = static_cast<core::Framing>(c.framing);
+  o.remove_dc = c.remove_dc != 0;
+  o.preemphasis_mode = static_cast<core::PreemphasisMode>(c.preemphasis_mode);
+  o.preemphasis = c.preemphasis;
+  o.low_hz = c.low_hz;
+  o.high_hz = c.high_hz;
+  o.mel_scale = static_cast<core::MelScale>(c.mel_scale);
+  o.filters = static_cast<core::Filters>(c.filters);
+  o.filter_norm = static_cast<core::FilterNorm>(c.filter_norm);
+  o.power_norm = static_cast<core::PowerNorm>(c.power_norm);
+  o.log = static_cast<core::Log>(c.log);
+  o.floor_mode = static_cast<core::FloorMode>(c.floor_mode);
+  o.floor = c.floor;
+  o.top_db = c.top_db;
+  o.float_scale = c.float_scale;
+  o.int16_scale = c.int16_scale;
+  o.deltas = c.deltas != 0;
+  o.delta_window = c.delta_window;
+  return o;
+}
+
+void to_c(const core::Options& o, satn_frontend_options& c) {
+  c.preset = static_cast<std::int32_t>(o.preset);
+  c.sample_rate = o.sample_rate;
+  c.n_mels = o.n_mels;
+  c.precision = static_cast<std::int32_t>(o.precision);
+  c.window_seconds = o.window_seconds;
+  c.hop_seconds = o.hop_seconds;
+  c.sample_rounding = static_cast<std::int32_t>(o.sample_rounding);
+  c.fft_size = o.fft_size;
+  c.window = static_cast<std::int32_t>(o.window);
+  c.framing = static_cast<std::int32_t>(o.framing);
+  c.remove_dc = o.remove_dc ? 1 : 0;
+  c.preemphasis_mode = static_cast<std::int32_t>(o.preemphasis_mode);
+  c.preemphasis = o.preemphasis;
+  c.low_hz = o.low_hz;
+  c.high_hz = o.high_hz;
+  c.mel_scale = static_cast<std::int32_t>(o.mel_scale);
+  c.filters = static_cast<std::int32_t>(o.filters);
+  c.filter_norm = static_cast<std::int32_t>(o.filter_norm);
+  c.power_norm = static_cast<std::int32_t>(o.power_norm);
+  c.log = static_cast<std::int32_t>(o.log);
+  c.floor_mode = static_cast<std::int32_t>(o.floor_mode);
+  c.floor = o.floor;
+  c.top_db = o.top_db;
+  c.float_scale = o.float_scale;
+  c.int16_scale = o.int16_scale;
+  c.deltas = o.deltas ? 1 : 0;
+  c.delta_window = o.delta_window;
+}
+
+Status check_audio(const satn_frontend_audio* audio) {
+  if (audio == nullptr || (audio->data == nullptr && audio->count > 0)) {
+    return null_argument(audio == nullptr ? "audio" : "audio.data");
+  }
+  if (audio->format < SATN_FRONTEND_FLOAT32 || audio->format > SATN_FRONTEND_INT16) {
+    return Status::error(SATN_FRONTEND_ERROR_FORMAT,
+                         "audio.format is %d, but must be SATN_FRONTEND_FLOAT32, _FLOAT64 or _INT16", audio->format);
+  }
+  return {};
+}
+
+template <class Real>
+Status check_features(const satn_frontend_features* features) {
+  if (features == nullptr || (features->data == nullptr && features->capacity > 0)) {
+    return null_argument(features == nullptr ? "features" : "features.data");
+  }
+  const std::int32_t format = sizeof(Real) == sizeof(float) ? SATN_FRONTEND_FLOAT32 : SATN_FRONTEND_FLOAT64;
+  if (features->format != format) {
+    return Status::error(SATN_FRONTEND_ERROR_FORMAT,
+                         "features.format is %d, but the plan's precision gives %s: match the two", features->format,
+                         format == SATN_FRONTEND_FLOAT32 ? "SATN_FRONTEND_FLOAT32" : "SATN_FRONTEND_FLOAT64");
+  }
+  return {};
+}
+
+template <class Real>
+Span<Real> rows_of(const satn_frontend_features& features, std::size_t feature_count) {
+  return Span<Real>(static_cast<Real*>(features.data), features.capacity * feature_count);
+}
+
+// Calls `use` with the samples in their own type.
+template <class Use>
+Status with_samples(const satn_frontend_audio& audio, Use&& use) {
+  switch (audio.format) {
+    case SATN_FRONTEND_FLOAT32:
+      return use(Span<const float>(static_cast<const float*>(audio.data), audio.count));
+    case SATN_FRONTEND_FLOAT64:
+      return use(Span<const double>(static_cast<const double*>(audio.data), audio.count));
+    default:
+      return use(Span<const std::int16_t>(static_cast<const std::int16_t*>(audio.data), audio.count));
+  }
+}
+
+template <class Real>
+Status compute(const std::shared_ptr<const core::Plan<Real>>& plan, const satn_frontend_audio* audio,
+               satn_frontend_features* features) {
+  Status status = check_audio(audio);
+  if (status.ok()) {
+    status = check_features<Real>(features);
+  }
+  if (!status.ok()) {
+    return status;
+  }
+  return with_samples(*audio, [&](auto samples) {
+    return core::UtteranceExtractor<Real>(plan).compute(samples, rows_of<Real>(*features, plan->feature_count()),
+                                                        features->frames);
+  });
+}
+
+template <class Real>
+Status push(core::Stream<Real>& stream, const satn_frontend_audio* audio, satn_frontend_features* features) {
+  Status status = check_audio(audio);
+  if (status.ok()) {
+    status = check_features<Real>(features);
+  }
+  if (!status.ok()) {
+    return status;
+  }
+  return with_samples(*audio, [&](auto samples) {
+    return stream.push(samples, rows_of<Real>(*features, stream.plan().feature_count()), features->frames);
+  });
+}
+
+template <class Real>
+Status finish(core::Stream<Real>& stream, satn_frontend_features* features) {
+  const Status status = check_features<Real>(features);
+  return status.ok() ? stream.finish(rows_of<Real>(*features, stream.plan().feature_count()), features->frames)
+                     : status;
+}
+
+// A number that a plan knows; 0 for NULL.
+template <class Get>
+std::size_t ask(const satn_frontend_plan* plan, Get&& get) {
+  return plan == nullptr ? 0 : std::visit([&get](const auto& p) { return get(*p); }, plan->plan);
+}
+
+}  // namespace
+
+const char* satn_frontend_version(void) { return SATN_FRONTEND_VERSION; }
+
+satn_frontend_status satn_frontend_preset(satn_frontend_options* options, int32_t preset, int32_t sample_rate,
+                                          int32_t n_mels, char* message, size_t message_size) {
+  Status status = check_size(options);
+  core::Options chosen;
+  if (status.ok()) {
+    status = core::preset_options(preset, sample_rate, n_mels, chosen);
+  }
+  if (status.ok()) {
+    to_c(chosen, *options);
+  }
+  return report(status, message, message_size);
+}
+
+satn_frontend_status satn_frontend_plan_create(const satn_frontend_options* options, satn_frontend_plan** plan,
+                                               char* message, size_t message_size) {
+  if (plan == nullptr) {
+    return report(null_argument("plan"), message, message_size);
+  }
+  *plan = nullptr;
+  Status status = check_size(options);
+  if (status.ok()) {
+    core::Options resolved = from_c(*options);
+    status = core::resolve(resolved);
+    if (status.ok()) {
+      try {
+        if (resolved.precision == core::Precision::float32) {
+          *plan = std::make_unique<satn_frontend_plan>(
+                      satn_frontend_plan{std::make_shared<const core::Plan<float>>(resolved)})
+                      .release();
+        } else {
+          *plan = std::make_unique<satn_frontend_plan>(
+                      satn_frontend_plan{std::make_shared<const core::Plan<double>>(resolved)})
+                      .release();
+        }
+      } catch (const std::bad_alloc&) {
+        status = out_of_memory();
+      }
+    }
+  }
+  return report(status, message, message_size);
+}
+
+void satn_frontend_plan_destroy(satn_frontend_plan* plan) { std::default_delete<satn_frontend_plan>()(plan); }
+
+satn_frontend_status satn_frontend_plan_options(const satn_frontend_plan* plan, satn_frontend_options* options,
+                                                char* message, size_t message_size) {
+  Status status = plan == nullptr ? null_argument("plan") : check_size(options);
+  if (status.ok()) {
+    std::visit([options](const auto& p) { to_c(p->options(), *options); }, plan->plan);
+  }
+  return report(status, message, message_size);
+}
+
+size_t satn_frontend_feature_count(const satn_frontend_plan* plan) {
+  return ask(plan, [](const auto& p) { return p.feature_count(); });
+}
+
+size_t satn_frontend_frame_length(const satn_frontend_plan* plan) {
+  return ask(plan, [](const auto& p) { return p.window_length(); });
+}
+
+size_t satn_frontend_hop_length(const satn_frontend_plan* plan) {
+  return ask(plan, [](const auto& p) { return p.hop_length(); });
+}
+
+size_t satn_frontend_empty_band_count(const satn_frontend_plan* plan) {
+  return ask(plan, [](const auto& p) { return p.empty_band_count(); });
+}
+
+size_t satn_frontend_frame_count(const satn_frontend_plan* plan, size_t n_samples) {
+  return ask(plan, [n_samples](const auto& p) { return static_cast<std::size_t>(p.frame_count(n_samples)); });
+}
+
+satn_frontend_status satn_frontend_compute(const satn_frontend_plan* plan, const satn_frontend_audio* audio,
+                                           satn_frontend_features* features, char* message, size_t message_size) {
+  if (plan == nullptr) {
+    return report(null_argument("plan"), message, message_size);
+  }
+  try {
+    return report(std::visit([&](const auto& p) { return compute(p, audio, features); }, plan->plan), message,
+                  message_size);
+  } catch (const std::bad_alloc&) {
+    return report(out_of_memory(), message, message_size);
+  }
+}
+
+satn_frontend_status satn_frontend_stream_create(const satn_frontend_plan* plan, satn_frontend_stream** stream,
+                                                 char* message, size_t message_size) {
+  if (plan == nullptr || stream == nullptr) {
+    return report(null_argument(plan == nullptr ? "plan" : "stream"), message, message_size);
+  }
+  *stream = nullptr;
+  const Status status = std::visit(
+      [stream](const auto& p) {
+        using Real = typename std::decay_t<decltype(*p)>::Number;
+        Status checked = core::Stream<Real>::check_options(p->options());
+        if (checked.ok()) {
+          try {
+            *stream = std::make_unique<satn_frontend_stream>(p).release();
+          } catch (const std::bad_alloc&) {
+            checked = out_of_memory();
+          }
+        }
+        return checked;
+      },
+      plan->plan);
+  return report(status, message, message_size);
+}
+
+void satn_frontend_stream_destroy(satn_frontend_stream* stream) { std::default_delete<satn_frontend_stream>()(stream); }
+
+size_t satn_frontend_stream_push_frames(const satn_frontend_stream* stream, size_t n_samples) {
+  return stream == nullptr
+             ? 0
+             : std::visit([n_samples](const auto& s) { return s.push_frames(n_samples); }, stream->stream);
+}
+
+size_t satn_frontend_stream_finish_frames(const satn_frontend_stream* stream) {
+  return stream == nullptr ? 0 : std::visit([](const auto& s) { return s.finish_frames(); }, stream->stream);
+}
+
+satn_frontend_status satn_frontend_stream_push(satn_frontend_stream* stream, const satn_frontend_audio* audio,
+                                               satn_frontend_features* features, char* message, size_t message_size) {
+  const Status status = stream == nullptr
+                            ? null_argument("stream")
+                            : std::visit([&](auto& s) { return push(s, audio, features); }, stream->stream);
+  return report(status, message, message_size);
+}
+
+satn_frontend_status satn_frontend_stream_finish(satn_frontend_stream* stream, satn_frontend_features* features,
+                                                 char* message, size_t message_size) {
+  const Status status = stream == nullptr ? null_argument("stream")
+                                          : std::visit([&](auto& s) { return finish(s, features); }, stream->stream);
+  return report(status, message, message_size);
+}
+
+void satn_frontend_stream_reset(satn_frontend_stream* stream) {
+  if (stream != nullptr) {
+    std::visit([](auto& s) { s.reset(); }, stream->stream);
+  }
+}

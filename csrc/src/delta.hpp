@@ -1,0 +1,103 @@
+// Deltas and delta-deltas of rows that arrive one by one.
+//
+// HTK's regression over N frames on each side, d[t] = sum_i i (x[t+i] - x[t-i]) / (2 sum_i i^2), edge frames repeated;
+// the delta-deltas are the same of the deltas. Row t can leave once row t + 2N has arrived, or the utterance ended.
+#pragma once
+
+#include <algorithm>
+#include <cstddef>
+#include <vector>
+
+#include "plan.hpp"
+
+namespace satn::frontend {
+
+template <class Real>
+class DeltaFilter {
+ public:
+  explicit DeltaFilter(const Plan<Real>& plan)
+      : width_(plan.n_mels()),
+        reach_(static_cast<std::size_t>(plan.options().delta_window)),
+        rows_(2 * reach_ + 1),
+        statics_(rows_ * width_),
+        deltas_(rows_ * width_) {
+    double squares = 0.0;
+    for (std::size_t i = 1; i <= reach_; ++i) {
+      squares += static_cast<double>(i * i);
+    }
+    for (std::size_t i = 1; i <= reach_; ++i) {
+      weights_.push_back(static_cast<Real>(static_cast<double>(i) / (2.0 * squares)));
+    }
+  }
+
+  void reset() { arrived_ = 0; }
+
+  std::size_t delay() const { return 2 * reach_; }
+  std::size_t arrived() const { return arrived_; }
+
+  // Takes the next row; true if that completed one, which then stands in `out` (3 * n_mels values).
+  bool push(const Real* row, Real* out) {
+    std::copy(row, row + width_, at(statics_, arrived_));
+    ++arrived_;
+    return advance(arrived_ - 1, arrived_ - 1, out);
+  }
+
+  // Writes the rows still held, at most `delay()`, `stride` values apart, and returns how many.
+  std::size_t finish(Real* out, std::size_t stride) {
+    std::size_t written = 0;
+    for (std::size_t i = 0; arrived_ > 0 && i < delay(); ++i) {
+      if (advance(arrived_ + i, arrived_ - 1, out + written * stride)) {
+        ++written;
+      }
+    }
+    return written;
+  }
+
+ private:
+  // What becomes known with row `now`, of an utterance whose last row so far is `last`.
+  bool advance(std::size_t now, std::size_t last, Real* out) {
+    if (now >= reach_ && now - reach_ <= last) {
+      regress(statics_, now - reach_, last, at(deltas_, now - reach_));
+    }
+    if (now < delay()) {
+      return false;
+    }
+    const std::size_t t = now - delay();
+    const Real* row = at(statics_, t);
+    const Real* delta = at(deltas_, t);
+    std::copy(row, row + width_, out);
+    std::copy(delta, delta + width_, out + width_);
+    regress(deltas_, t, last, out + 2 * width_);
+    return true;
+  }
+
+  void regress(const std::vector<Real>& rows, std::size_t t, std::size_t last, Real* out) const {
+    for (std::size_t i = 1; i <= reach_; ++i) {
+      const Real* after = at(rows, std::min(t + i, last));
+      const Real* before = at(rows, t > i ? t - i : 0);
+      const Real weight = weights_[i - 1];
+      if (i == 1) {
+        for (std::size_t k = 0; k < width_; ++k) {
+          out[k] = weight * (after[k] - before[k]);
+        }
+      } else {
+        for (std::size_t k = 0; k < width_; ++k) {
+          out[k] = out[k] + weight * (after[k] - before[k]);
+        }
+      }
+    }
+  }
+
+  const Real* at(const std::vector<Real>& ring, std::size_t t) const { return ring.data() + t % rows_ * width_; }
+  Real* at(std::vector<Real>& ring, std::size_t t) { return ring.data() + t % rows_ * width_; }
+
+  std::size_t width_;
+  std::size_t reach_;
+  std::size_t rows_;
+  std::vector<Real> weights_;
+  std::vector<Real> statics_;  // the last 2N + 1 rows
+  std::vector<Real> deltas_;   // the last 2N + 1 deltas
+  std::size_t arrived_ = 0;
+};
+
+}  // namespace satn::frontend

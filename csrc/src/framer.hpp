@@ -1,0 +1,249 @@
+// Cuts audio that arrives in pieces into frames, pads its ends, and has them computed.
+#pragma once
+
+#include <algorithm>
+#include <cmath>
+#include <cstddef>
+#include <cstdint>
+#include <type_traits>
+#include <vector>
+
+#include "frame_kernel.hpp"
+#include "plan.hpp"
+#include "span.hpp"
+#include "status.hpp"
+
+namespace satn::frontend {
+
+// Positions are counted from the start of the left padding, so that frame t covers [t * hop, t * hop + window) and
+// sample n stands at n + left_padding. The buffer holds positions [begin_, end_). They are 64-bit on any machine: 32
+// bits of samples last three days.
+template <class Real>
+class Framer {
+ public:
+  explicit Framer(const Plan<Real>& plan)
+      : plan_(plan),
+        group_(plan),
+        single_(plan),
+        rows_(kGroup * plan.n_mels()),
+        buffer_(plan.left_padding() + std::max(plan.window_length(), plan.least_samples()) + plan.window_length() +
+                2 * kGroup * plan.hop_length()) {
+    reset();
+  }
+
+  Framer(const Framer&) = delete;
+  Framer& operator=(const Framer&) = delete;
+
+  void reset() {
+    samples_ = 0;
+    next_frame_ = 0;
+    previous_ = 0;
+    begin_ = 0;
+    end_ = plan_.left_padding();
+    std::fill(buffer_.begin(), buffer_.end(), Real(0));
+  }
+
+  // Frames that `more` samples would complete, without ending the utterance.
+  std::size_t push_frames(std::size_t more) const {
+    return static_cast<std::size_t>(complete_frames(samples_ + more) - next_frame_);
+  }
+
+  // Frames that ending the utterance now would add.
+  std::size_t finish_frames() const {
+    const Position total = plan_.frame_count(samples_);
+    return total > next_frame_ ? static_cast<std::size_t>(total - next_frame_) : 0;
+  }
+
+  // Refuses what would poison the features, and names the first such sample.
+  template <class Sample>
+  Status check(Span<const Sample> audio) const {
+    if constexpr (std::is_integral_v<Sample>) {
+      if (std::abs(plan_.scale(audio.data())) * 32768.0 <= static_cast<double>(plan_.largest_sample())) {
+        return {};
+      }
+    }
+    const double scale = plan_.scale(audio.data());
+    const Real largest = plan_.largest_sample();
+    constexpr std::size_t kBlock = 1024;  // short enough to stop early, long enough to be vectorised
+    for (std::size_t start = 0; start < audio.size(); start += kBlock) {
+      const std::size_t stop = std::min(audio.size(), start + kBlock);
+      int bad = 0;
+      for (std::size_t i = start; i < stop; ++i) {
+        bad |= !(std::abs(scaled(audio[i], scale)) <= largest);
+      }
+      if (bad != 0) {
+        return name_bad_sample(audio, start, scale);
+      }
+    }
+    return {};
+  }
+
+  // Takes checked samples; `sink(row)` receives the n_mels energies of each frame, in order.
+  template <class Sample, class Sink>
+  void push(Span<const Sample> audio, Sink&& sink) {
+    const double scale = plan_.scale(audio.data());
+    std::size_t done = 0;
+    while (done < audio.size()) {
+      if (begin_ <= end_ && room() < audio.size() - done) {
+        make_room();
+      }
+      if (begin_ > end_) {  // a hop longer than the window: some samples belong to no frame
+        const auto gap = static_cast<std::size_t>(std::min<Position>(begin_ - end_, audio.size() - done));
+        previous_ = scaled(audio[done + gap - 1], scale);
+        end_ += gap;
+        samples_ += gap;
+        done += gap;
+        continue;
+      }
+      const std::size_t count = std::min(audio.size() - done, room());
+      append(audio.subspan(done, count), scale);
+      done += count;
+      // While more is to come, frames wait for a full group.
+      const std::size_t ready = push_frames(0);
+      compute(done < audio.size() ? ready / kGroup * kGroup : ready, sink);
+    }
+  }
+
+  // SATN_FRONTEND_ERROR_AUDIO, and nothing changed, where the utterance is too short to be mirrored.
+  Status check_finish() const {
+    if (samples_ > 0 && samples_ < plan_.least_samples()) {
+      return Status::error(SATN_FRONTEND_ERROR_AUDIO,
+                           "%llu samples are too few to mirror at the ends: framing center_reflect needs more than "
+                           "fft_size / 2, at least %llu; give more audio, or take framing center_zero",
+                           static_cast<unsigned long long>(samples_),
+                           static_cast<unsigned long long>(plan_.least_samples()));
+    }
+    return {};
+  }
+
+  // Pads the end and emits the remaining frames. Call `reset` before the next push.
+  template <class Sink>
+  void finish(Sink&& sink) {
+    const std::size_t remaining = finish_frames();
+    if (remaining == 0) {
+      return;
+    }
+    make_room();
+    const Position audio_end = end_;
+    const Position needed = (next_frame_ + remaining - 1) * plan_.hop_length() + plan_.window_length();
+    for (end_ = std::max(end_, begin_); end_ < needed; ++end_) {
+      at(end_) = plan_.reflects() ? at(2 * audio_end - 2 - end_) : Real(0);
+    }
+    compute(remaining, sink);
+  }
+
+ private:
+  using Position = std::uint64_t;
+  using Group = FrameKernel<WidestLane<Real>>;
+  static constexpr std::size_t kGroup = Group::width;
+
+  std::size_t held() const { return static_cast<std::size_t>(end_ - begin_); }
+  std::size_t room() const { return buffer_.size() - held(); }
+  Real& at(Position position) { return buffer_[static_cast<std::size_t>(position - begin_)]; }
+
+  template <class Sample>
+  static Real scaled(Sample sample, double scale) {
+    if constexpr (std::is_same_v<Sample, double>) {
+      return static_cast<Real>(sample * scale);
+    } else {
+      return static_cast<Real>(sample) * static_cast<Real>(scale);
+    }
+  }
+
+  template <class Sample>
+  Status name_bad_sample(Span<const Sample> audio, std::size_t start, double scale) const {
+    std::size_t i = start;
+    while (i + 1 < audio.size() && std::abs(scaled(audio[i], scale)) <= plan_.largest_sample()) {
+      ++i;
+    }
+    const double value = static_cast<double>(audio[i]);
+    return Status::error(SATN_FRONTEND_ERROR_NOT_FINITE,
+                         std::isfinite(value)
+                             ? "sample %llu is %g, so large that its power overflows: scale the audio to +-1"
+                             : "sample %llu is %g: the audio must be finite; repair or drop the damaged part",
+                         static_cast<unsigned long long>(i), value);
+  }
+
+  // Frames whose samples are all there, left padding included.
+  Position complete_frames(Position n_samples) const {
+    const Position end = n_samples + plan_.left_padding();
+    if (n_samples < plan_.least_samples() || end < plan_.window_length()) {
+      return next_frame_;
+    }
+    return std::max<Position>(next_frame_, 1 + (end - plan_.window_length()) / plan_.hop_length());
+  }
+
+  // Drops what no frame to come needs: neither its own samples, nor the mirror image at the end.
+  void make_room() {
+    Position keep_from = next_frame_ * plan_.hop_length();
+    if (plan_.reflects()) {
+      const Position mirrored = plan_.window_length() + 1;
+      keep_from = std::min(keep_from, end_ > mirrored ? end_ - mirrored : 0);
+    }
+    if (keep_from <= begin_) {
+      return;
+    }
+    if (keep_from < end_) {
+      std::copy(&at(keep_from), buffer_.data() + held(), buffer_.data());
+    }
+    begin_ = keep_from;
+  }
+
+  template <class Sample>
+  void append(Span<const Sample> audio, double scale) {
+    Real* to = &at(end_);
+    if (plan_.options().preemphasis_mode == PreemphasisMode::signal && plan_.options().preemphasis > 0.0) {
+      const Real rest = static_cast<Real>(1.0 - plan_.options().preemphasis);  // as in FrameKernel
+      for (std::size_t i = 0; i < audio.size(); ++i) {
+        const Real x = scaled(audio[i], scale);
+        to[i] = (x - previous_) + rest * previous_;  // previous_ starts as 0
+        previous_ = x;
+      }
+    } else {
+      for (std::size_t i = 0; i < audio.size(); ++i) {
+        to[i] = scaled(audio[i], scale);
+      }
+    }
+    end_ += audio.size();
+    const bool could_not_mirror = samples_ < plan_.least_samples();
+    samples_ += audio.size();
+    if (plan_.reflects() && could_not_mirror && samples_ >= plan_.least_samples()) {
+      const std::size_t first = plan_.left_padding();
+      for (std::size_t i = 1; i <= first; ++i) {
+        at(first - i) = at(first + i);
+      }
+    }
+  }
+
+  template <class Sink>
+  void compute(std::size_t frames, Sink&& sink) {
+    while (frames > 0) {
+      const bool whole_group = frames >= kGroup;
+      const std::size_t count = whole_group ? kGroup : 1;
+      const Real* samples = &at(next_frame_ * plan_.hop_length());
+      if (whole_group) {
+        group_.compute(samples, rows_.data());
+      } else {
+        single_.compute(samples, rows_.data());
+      }
+      next_frame_ += count;
+      frames -= count;
+      for (std::size_t i = 0; i < count; ++i) {
+        sink(static_cast<const Real*>(rows_.data() + i * plan_.n_mels()));
+      }
+    }
+  }
+
+  const Plan<Real>& plan_;
+  Group group_;               // full groups
+  FrameKernel<Real> single_;  // what is left over
+  std::vector<Real> rows_;
+  std::vector<Real> buffer_;
+  Position samples_ = 0;  // taken so far
+  Position next_frame_ = 0;
+  Position begin_ = 0;
+  Position end_ = 0;
+  Real previous_ = 0;  // the last sample taken, for pre-emphasis over the signal
+};
+
+}  // namespace satn::frontend

@@ -1,0 +1,67 @@
+// Everything that is computed once: options, tables, geometry. Immutable, so threads may share it.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "fft.hpp"
+#include "mel.hpp"
+#include "options.hpp"
+#include "status.hpp"
+
+namespace satn::frontend {
+
+template <class Real>
+class Plan {
+ public:
+  using Number = Real;
+
+  // Tables for resolved options (see `resolve`). Throws std::bad_alloc only.
+  explicit Plan(const Options& options);
+
+  const Options& options() const { return options_; }
+
+  std::size_t n_mels() const { return bands_.size(); }
+  std::size_t feature_count() const { return static_cast<std::size_t>(options_.feature_count()); }
+  std::size_t window_length() const { return window_.size(); }
+  std::size_t hop_length() const { return hop_length_; }
+  std::size_t empty_band_count() const { return empty_band_count_; }
+
+  const Real* window() const { return window_.data(); }
+  const FftTables<Real>& fft() const { return fft_; }
+  const std::vector<MelBand>& bands() const { return bands_; }
+  const Real* mel_weights() const { return mel_weights_.data(); }
+
+  // Samples of padding before the first one: frame t covers [t * hop - left_padding, ... + window).
+  std::size_t left_padding() const { return left_padding_; }
+  bool reflects() const { return options_.framing == Framing::center_reflect; }
+  // The fewest samples that can be mirrored at both ends (1 where nothing is mirrored).
+  std::size_t least_samples() const { return reflects() ? fft_.size() / 2 + 1 : 1; }
+  // Frames of an utterance; 0 where it is too short for any.
+  std::uint64_t frame_count(std::uint64_t n_samples) const;
+
+  // Factor for a sample of the given type.
+  double scale(const float*) const { return options_.float_scale; }
+  double scale(const double*) const { return options_.float_scale; }
+  double scale(const std::int16_t*) const { return options_.int16_scale; }
+  // Scaled samples beyond this could overflow in the power spectrum.
+  Real largest_sample() const { return largest_sample_; }
+
+ private:
+  Options options_;
+  std::vector<Real> window_;
+  FftTables<Real> fft_;
+  std::vector<MelBand> bands_;
+  std::vector<Real> mel_weights_;  // with the 1/4 that RealFft leaves to its caller
+  std::size_t hop_length_;
+  std::size_t left_padding_ = 0;
+  std::size_t empty_band_count_ = 0;
+  Real largest_sample_ = 0;
+};
+
+extern template class Plan<float>;
+extern template class Plan<double>;
+
+}  // namespace satn::frontend

@@ -1,0 +1,110 @@
+#include "utterance.hpp"
+
+#include <algorithm>
+#include <cstdint>
+#include <utility>
+
+namespace satn::frontend {
+
+template <class Real>
+UtteranceExtractor<Real>::UtteranceExtractor(std::shared_ptr<const Plan<Real>> plan)
+    : plan_(std::move(plan)), framer_(*plan_), deltas_(*plan_) {}
+
+template <class Real>
+template <class Sample>
+Status UtteranceExtractor<Real>::compute(Span<const Sample> audio, Span<Real> rows, std::size_t& frames) {
+  frames = 0;
+  const Status status = check(audio, rows);
+  if (!status.ok()) {
+    return status;
+  }
+  // The energies go where they belong in each row; what is relative to the utterance and the deltas follow in place.
+  const std::size_t n_mels = plan_->n_mels();
+  const std::size_t stride = plan_->feature_count();
+  Real* out = rows.data();
+  const auto sink = [&out, n_mels, stride](const Real* row) {
+    std::copy(row, row + n_mels, out);
+    out += stride;
+  };
+  framer_.reset();
+  framer_.push(audio, sink);
+  framer_.finish(sink);
+
+  const auto count = static_cast<std::size_t>(plan_->frame_count(audio.size()));
+  if (plan_->options().top_db >= 0.0) {
+    clip(rows.data(), count);
+  }
+  if (plan_->options().deltas) {
+    append_deltas(rows.data(), count);
+  }
+  frames = count;
+  return status;
+}
+
+template <class Real>
+template <class Sample>
+Status UtteranceExtractor<Real>::check(Span<const Sample> audio, Span<Real> rows) const {
+  const auto count = static_cast<std::size_t>(plan_->frame_count(audio.size()));
+  const std::size_t capacity = rows.size() / plan_->feature_count();
+  if (audio.size() == 0) {
+    return Status::error(SATN_FRONTEND_ERROR_AUDIO, "the audio is empty: give at least one sample");
+  }
+  if (audio.size() < plan_->least_samples()) {
+    return Status::error(SATN_FRONTEND_ERROR_AUDIO,
+                         "%llu samples are too few to mirror at the ends: framing center_reflect needs more than "
+                         "fft_size / 2, at least %llu; give more audio, or take framing center_zero",
+                         static_cast<unsigned long long>(audio.size()),
+                         static_cast<unsigned long long>(plan_->least_samples()));
+  }
+  if (count > capacity) {
+    return Status::error(SATN_FRONTEND_ERROR_CAPACITY,
+                         "%llu rows are to be written, but the output has room for %llu: offer more rows",
+                         static_cast<unsigned long long>(count), static_cast<unsigned long long>(capacity));
+  }
+  return framer_.check(audio);
+}
+
+// librosa's top_db: nothing below the utterance's maximum less that much.
+template <class Real>
+void UtteranceExtractor<Real>::clip(Real* rows, std::size_t frames) const {
+  const std::size_t n_mels = plan_->n_mels();
+  const std::size_t stride = plan_->feature_count();
+  Real highest = frames > 0 ? rows[0] : Real(0);
+  for (std::size_t t = 0; t < frames; ++t) {
+    highest = std::max(highest, *std::max_element(rows + t * stride, rows + t * stride + n_mels));
+  }
+  const Real least = highest - static_cast<Real>(plan_->options().top_db);
+  for (std::size_t t = 0; t < frames; ++t) {
+    for (std::size_t k = 0; k < n_mels; ++k) {
+      rows[t * stride + k] = std::max(rows[t * stride + k], least);
+    }
+  }
+}
+
+template <class Real>
+void UtteranceExtractor<Real>::append_deltas(Real* rows, std::size_t frames) {
+  const std::size_t stride = plan_->feature_count();
+  deltas_.reset();
+  Real* out = rows;
+  for (std::size_t t = 0; t < frames; ++t) {
+    if (deltas_.push(rows + t * stride, out)) {
+      out += stride;
+    }
+  }
+  deltas_.finish(out, stride);
+}
+
+template class UtteranceExtractor<float>;
+template class UtteranceExtractor<double>;
+
+#define SATN_FRONTEND_INSTANTIATE(Real, Sample) \
+  template Status UtteranceExtractor<Real>::compute(Span<const Sample>, Span<Real>, std::size_t&)
+SATN_FRONTEND_INSTANTIATE(float, float);
+SATN_FRONTEND_INSTANTIATE(float, double);
+SATN_FRONTEND_INSTANTIATE(float, std::int16_t);
+SATN_FRONTEND_INSTANTIATE(double, float);
+SATN_FRONTEND_INSTANTIATE(double, double);
+SATN_FRONTEND_INSTANTIATE(double, std::int16_t);
+#undef SATN_FRONTEND_INSTANTIATE
+
+}  // namespace satn::frontend

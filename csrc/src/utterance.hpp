@@ -1,0 +1,38 @@
+// Features of whole utterances, one after the other; one object per thread.
+#pragma once
+
+#include <cstddef>
+#include <memory>
+
+#include "delta.hpp"
+#include "framer.hpp"
+#include "plan.hpp"
+#include "span.hpp"
+#include "status.hpp"
+
+namespace satn::frontend {
+
+template <class Real>
+class UtteranceExtractor {
+ public:
+  explicit UtteranceExtractor(std::shared_ptr<const Plan<Real>> plan);
+
+  // Writes plan.frame_count(audio.size()) rows and sets `frames`, or fails and changes nothing.
+  template <class Sample>
+  Status compute(Span<const Sample> audio, Span<Real> rows, std::size_t& frames);
+
+ private:
+  template <class Sample>
+  Status check(Span<const Sample> audio, Span<Real> rows) const;
+  void clip(Real* rows, std::size_t frames) const;
+  void append_deltas(Real* rows, std::size_t frames);
+
+  std::shared_ptr<const Plan<Real>> plan_;
+  Framer<Real> framer_;
+  DeltaFilter<Real> deltas_;
+};
+
+extern template class UtteranceExtractor<float>;
+extern template class UtteranceExtractor<double>;
+
+}  // namespace satn::frontend

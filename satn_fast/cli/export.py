@@ -1,0 +1,158 @@
+"""`satn-fast export` and `satn-fast verify`: INT8 files for the edge, and whether they can be trusted."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import typer
+from numpy.typing import NDArray
+from rich.progress import Progress
+from rich.table import Table
+
+from satn_fast.cli.terminal import bar, output, progress_bars, warn
+from satn_fast.export import FileReport, Manifest, Tolerances
+
+MISSED_TOLERANCE = 3
+
+Checkpoint = Annotated[Path, typer.Argument(help="Folder written by training (model.safetensors, config.json).")]
+Agreement = Annotated[float, typer.Option(help="Least share of utterances on which an int8 file decides alike.")]
+Loss = Annotated[float, typer.Option(help="Largest loss of unweighted accuracy, as a fraction.")]
+
+
+def export(
+    checkpoint: Checkpoint,
+    calibration: Annotated[Path, typer.Option(help="Manifest of training utterances, for the int8 ranges.")],
+    destination: Annotated[Path, typer.Option("--output", "-o", help="Folder for the files.")] = Path("exported"),
+    evaluation: Annotated[
+        Path | None, typer.Option(help="Manifest of other utterances to verify with; default: the calibration's.")
+    ] = None,
+    min_agreement: Agreement = 0.95,
+    max_ua_loss: Loss = 0.02,
+) -> None:
+    """Export a checkpoint to ONNX and TFLite, float32 and int8, and verify every file.
+
+    Nothing is written, and the exit code is 3, when a file misses its tolerance.
+
+    **Examples**
+
+        satn-fast export runs/demo/model --calibration runs/demo/corpus/manifest.csv --output exported
+    """
+    from satn_fast import SATN
+    from satn_fast.export import ToleranceError
+    from satn_fast.export import export as export_model
+
+    model = SATN.from_pretrained(checkpoint)
+    if evaluation is None:
+        warn("no --evaluation: verifying with the calibration utterances, which flatters the int8 files")
+    with progress_bars() as bars:
+        examples = _read(calibration, model, bars)
+        compared = examples if evaluation is None else _read(evaluation, model, bars)
+        try:
+            manifest = export_model(
+                model,
+                destination,
+                calibration=examples.features,
+                evaluation=compared.features,
+                truth=compared.truth,
+                tolerances=Tolerances(int8_agreement=min_agreement, ua_loss=max_ua_loss),
+                progress=_advance(bars, "exporting and verifying"),
+            )
+        except ToleranceError as error:
+            reports: Sequence[FileReport] = error.reports
+        else:
+            reports = manifest.reports
+    _show(reports, {file.name: file.bytes for file in manifest.files} if _all_ok(reports) else {})
+
+
+def verify(
+    folder: Annotated[Path, typer.Argument(help="Folder written by `satn-fast export`.")],
+    checkpoint: Annotated[Path, typer.Option(help="The checkpoint that the files were exported from.")],
+    manifest: Annotated[Path, typer.Option(help="Manifest of utterances to compare on.")],
+    min_agreement: Agreement = 0.95,
+    max_ua_loss: Loss = 0.02,
+) -> None:
+    """Check that exported files are whole and compute what the checkpoint computes. Exit code 3 if one does not.
+
+    Labels that the model does not know are fine: then decisions are compared, and no accuracy is computed.
+
+    **Examples**
+
+        satn-fast verify runs/demo/export --checkpoint runs/demo/model --manifest speech.csv
+    """
+    from satn_fast import SATN
+    from satn_fast.export import verify as verify_folder
+
+    model = SATN.from_pretrained(checkpoint)
+    with progress_bars() as bars:
+        compared = _read(manifest, model, bars)
+        reports = verify_folder(
+            folder,
+            model,
+            compared.features,
+            compared.truth,
+            tolerances=Tolerances(int8_agreement=min_agreement, ua_loss=max_ua_loss),
+            progress=_advance(bars, "verifying"),
+        )
+    _show(reports, {file.name: file.bytes for file in Manifest.read(folder).files})
+
+
+@dataclass(frozen=True)
+class _Utterances:
+    """Features (T, F) of each utterance, and its class index where the model knows all labels."""
+
+    features: list[NDArray[np.float32]]
+    truth: list[int] | None
+
+
+def _read(manifest: Path, model: object, bars: Progress) -> _Utterances:
+    from satn_fast import LogMel
+    from satn_fast.data import read_manifest
+    from satn_fast.models import SATN
+    from satn_fast.training import extract_features
+
+    assert isinstance(model, SATN)
+    utterances, labels = read_manifest(manifest, check_files=True), model.config.labels
+    front_end = LogMel(**model.config.front_end)
+    features = extract_features(utterances, front_end, bar(bars, f"features of {manifest.name}"))
+    unknown = sorted({utterance.label for utterance in utterances} - set(labels))
+    if unknown:
+        warn(f"{manifest}: the model does not know {', '.join(unknown)}; comparing decisions only, not accuracy")
+    truth = None if unknown else [labels.index(utterance.label) for utterance in utterances]
+    return _Utterances([frames.numpy() for frames in features], truth)
+
+
+def _advance(bars: Progress, description: str) -> Callable[[int, int, str], None]:
+    update = bar(bars, description)
+    return lambda done, total, what: update(done, total, note=what)
+
+
+def _all_ok(reports: Sequence[FileReport]) -> bool:
+    return all(report.ok for report in reports)
+
+
+def _show(reports: Sequence[FileReport], sizes: dict[str, int]) -> None:
+    table = Table("file", "size", "latency", "logit error", "agreement", "UA", "UA lost", "verdict")
+    for report in reports:
+        size = f"{sizes[report.name] / 1024:.0f} KB" if report.name in sizes else "–"
+        table.add_row(
+            report.name,
+            size,
+            _figure(report.milliseconds, "{:.2f} ms"),
+            _figure(report.max_logit_error, "{:.2g}"),
+            _figure(report.agreement, "{:.1%}"),
+            _figure(report.ua, "{:.1%}"),
+            _figure(report.ua_loss, "{:.1%}"),
+            "[green]good" if report.ok else "[red]refused",
+        )
+    output.print(table)
+    for report in reports:
+        if not report.ok:
+            warn(report.complaint)
+    if not _all_ok(reports):
+        raise typer.Exit(MISSED_TOLERANCE)
+
+
+def _figure(value: float | None, pattern: str) -> str:
+    return "–" if value is None else pattern.format(value)
