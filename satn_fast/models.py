@@ -30,6 +30,6 @@ class SATN(reference.SATN):
 class SourceModel(reference.SourceModel):
     """Speech recognition for the source task, fast; see `satn_fast.reference.SourceModel`."""
 
-    def __init__(self, encoder_config: SATNConfig, symbols: tuple[str, ...]) -> None:
-        super().__init__(encoder_config, symbols)
+    def __init__(self, encoder_config: SATNConfig, symbols: tuple[str, ...], frames_per_score: int = 3) -> None:
+        super().__init__(encoder_config, symbols, frames_per_score)
         use_fast_modules(self)

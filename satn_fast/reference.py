@@ -298,29 +298,39 @@ class SATN(PretrainedModel):
 
 
 class SourceModel(PretrainedModel):
-    """The source task, speech recognition: the same encoder with symbol scores for every frame (for CTC).
+    """The source task, speech recognition: the same encoder with symbol scores over time (for CTC).
+
+    A phoneme lasts several 10 ms frames. Scores are given for groups of frames, by the mean of their hidden states;
+    CTC leaves its all-blank beginning much sooner that way.
 
     Args:
         encoder_config: The encoder's hyper-parameters; its labels are not used.
         symbols: What is recognised (phonemes or characters); index 0 of the scores is CTC's blank, symbol `i`
             stands at `i + 1`.
+        frames_per_score: Size `G` of a group; frames that do not fill the last group are left out.
 
     Example:
         >>> model = SourceModel(SATNConfig.preset("micro"), symbols=("a", "b")).eval()
-        >>> model(torch.randn(2, 30, 120)).shape
-        torch.Size([2, 30, 3])
+        >>> scores, lengths = model(torch.randn(2, 30, 120), torch.tensor([30, 10]))
+        >>> scores.shape, lengths.tolist()
+        (torch.Size([2, 10, 3]), [10, 3])
     """
 
-    def __init__(self, encoder_config: SATNConfig, symbols: tuple[str, ...]) -> None:
+    def __init__(self, encoder_config: SATNConfig, symbols: tuple[str, ...], frames_per_score: int = 3) -> None:
         super().__init__()
         self.config = encoder_config
         self.symbols = tuple(symbols)
+        self.frames_per_score = frames_per_score
         self.encoder = Encoder(encoder_config)
         self.head = nn.Linear(encoder_config.channels, len(self.symbols) + 1)
 
-    def forward(self, features: Tensor, lengths: Tensor | None = None) -> Tensor:
-        """(B, T, F) features to (B, T, n_symbols + 1) scores, zero at padded frames."""
-        return zero_padded(self.head(self.encoder(features, lengths).hidden), lengths)
+    def forward(self, features: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        """(B, T, F) features to (B, T // G, n_symbols + 1) scores and how many of them are real, (B,)."""
+        hidden = self.encoder(features, lengths).hidden
+        n_groups = hidden.shape[1] // self.frames_per_score
+        groups = hidden[:, : n_groups * self.frames_per_score].unflatten(1, (n_groups, self.frames_per_score))
+        n_scores = lengths // self.frames_per_score
+        return zero_padded(self.head(groups.mean(2)), n_scores), n_scores
 
 
 __all__ = [

@@ -87,6 +87,8 @@ except ModuleNotFoundError:
 def test_what_is_missing_says_which_extra_to_install(numpy_and_torch, tmp_path, code, extra):
     for name in ("model.onnx", "model.tflite"):
         (tmp_path / name).write_bytes(b"anything")
+    (tmp_path / "config.json").write_text("{}")
+    (tmp_path / "model.safetensors").touch()
     result = run(numpy_and_torch, f"import satn_fast\n{code}", tmp_path)
     last_line = result.stderr.strip().splitlines()[-1]
     assert last_line.startswith("ImportError"), result.stderr

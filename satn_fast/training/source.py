@@ -59,10 +59,15 @@ def train_source(
 
 
 def ctc_loss(model: SourceModel, batch: Batch) -> Tensor:
-    """CTC loss per symbol; utterances with too few frames for their symbols count nothing."""
-    scores = model(batch.features, batch.lengths).log_softmax(-1)
+    """CTC loss per symbol; utterances with too few scores for their symbols count nothing."""
+    scores, lengths = model(batch.features, batch.lengths)
     return F.ctc_loss(
-        scores.transpose(0, 1), batch.targets, batch.lengths, batch.target_lengths, blank=BLANK, zero_infinity=True
+        scores.log_softmax(-1).transpose(0, 1),
+        batch.targets,
+        lengths,
+        batch.target_lengths,
+        blank=BLANK,
+        zero_infinity=True,
     )
 
 
@@ -72,9 +77,10 @@ def phoneme_error_rate(model: SourceModel, dataset: FeatureDataset, batch_size: 
     model.eval()
     edits = symbols = 0
     for batch in batches(dataset, batch_size):
-        best = model(batch.features, batch.lengths).argmax(-1)
+        scores, lengths = model(batch.features, batch.lengths)
+        best = scores.argmax(-1)
         for row in range(len(best)):
-            heard = collapse(best[row, : batch.lengths[row]].tolist())
+            heard = collapse(best[row, : lengths[row]].tolist())
             spoken = batch.targets[row, : batch.target_lengths[row]].tolist()
             edits += edit_distance(heard, spoken)
             symbols += len(spoken)

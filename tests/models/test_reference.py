@@ -30,7 +30,7 @@ modules = {
     "Encoder": (lambda: reference.Encoder(small_config()), (2, 4, 6)),
     "AttentivePooling": (lambda: reference.AttentivePooling(4, 3), (2, 5, 4)),
     "SATN": (lambda: reference.SATN(small_config()), (2, 4, 6)),
-    "SourceModel": (lambda: reference.SourceModel(small_config(), ("a", "b")), (2, 4, 6)),
+    "SourceModel": (lambda: reference.SourceModel(small_config(), ("a", "b"), 2), (2, 5, 6)),
 }
 
 
@@ -47,7 +47,7 @@ def test_every_module_passes_gradcheck_in_float64(name):
             module, dict(zip(parameters, values, strict=True)), (x,), {"lengths": lengths}
         )
         outputs = output if isinstance(output, tuple) else (output,)
-        return tuple(y for y in outputs if y is not None)
+        return tuple(y for y in outputs if y is not None and y.is_floating_point())
 
     assert torch.autograd.gradcheck(function, (x, *parameters.values()), atol=1e-6)
 
@@ -83,6 +83,20 @@ def test_hidden_states_of_padding_are_exactly_zero():
     hidden = encoder(torch.randn(2, 7, 6), torch.tensor([7, 3])).hidden
     assert not hidden[1, 3:].any()
     assert hidden[1, :3].any()
+
+
+def test_symbol_scores_are_of_whole_groups_of_real_frames_only():
+    model = reference.SourceModel(small_config(), ("a", "b"), frames_per_score=3).eval()
+    alone = torch.randn(1, 8, 6)
+    padded = torch.full((2, 12, 6), torch.nan)
+    padded[0, :8] = alone[0]
+    scores, lengths = model(padded, torch.tensor([8, 2]))
+    assert lengths.tolist() == [2, 0]
+    torch.testing.assert_close(scores[0, :2], model(alone, torch.tensor([8]))[0][0])
+    assert not scores[0, 2:].any()
+    assert not scores[1].any()
+    hidden = model.encoder(alone).hidden
+    torch.testing.assert_close(scores[0, 1], model.head(hidden[0, 3:6].mean(0)))
 
 
 def test_weights_are_given_on_request_only_and_sum_to_one():
