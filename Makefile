@@ -15,7 +15,8 @@ $(INSTALLED): pyproject.toml constraints.txt CMakeLists.txt $(shell find csrc -t
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt torch \
 		scikit-build-core pybind11 cmake ninja
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pip install --quiet --disable-pip-version-check \
-		--constraint constraints.txt --no-build-isolation --editable ".[dev]"
+		--constraint constraints.txt --no-build-isolation \
+		--config-settings cmake.define.SATN_FAST_WARNINGS_AS_ERRORS=ON --editable ".[dev]"
 	touch $@
 
 demo: setup

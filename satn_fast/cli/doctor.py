@@ -15,7 +15,7 @@ from satn_fast.cli.terminal import output
 
 EXTRAS = {
     "train": ("huggingface_hub", "safetensors", "scikit-learn", "soundfile", "soxr"),
-    "onnx": ("onnx", "onnxscript", "onnxruntime"),
+    "onnx": ("onnx", "onnxruntime"),
     "tflite": ("ai-edge-litert", "litert-quantizer", "tensorflow-cpu"),
     "demo": ("espeakng-loader", "jinja2"),
     "bench": ("pytest-benchmark",),
