@@ -1,0 +1,60 @@
+"""Export of a trained model to ONNX and TFLite, float32 and int8, and its verification.
+
+    manifest = export(model, "exported", calibration=training_features, evaluation=test_features, truth=test_classes)
+    model = load("exported/model.int8.tflite")
+    model.probabilities(features)
+
+Importing this module needs numpy; what a function needs beyond that is imported by its first use.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from satn_fast.export.errors import ExportError
+    from satn_fast.export.exporter import ToleranceError, export, to_onnx, to_tflite
+    from satn_fast.export.manifest import FileEntry, Manifest
+    from satn_fast.export.runtime import ExportedModel, load
+    from satn_fast.export.verification import FileReport, Tolerances, verify
+
+_HOMES = {
+    "ExportError": "errors",
+    "ExportedModel": "runtime",
+    "FileEntry": "manifest",
+    "FileReport": "verification",
+    "Manifest": "manifest",
+    "ToleranceError": "exporter",
+    "Tolerances": "verification",
+    "export": "exporter",
+    "load": "runtime",
+    "to_onnx": "exporter",
+    "to_tflite": "exporter",
+    "verify": "verification",
+}
+
+__all__ = [
+    "ExportError",
+    "ExportedModel",
+    "FileEntry",
+    "FileReport",
+    "Manifest",
+    "ToleranceError",
+    "Tolerances",
+    "export",
+    "load",
+    "to_onnx",
+    "to_tflite",
+    "verify",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,91 @@
+"""INT8 for ONNX Runtime: QUInt8 activations, QInt8 weights per channel, QDQ format, static ranges.
+
+In int8 are every convolution, the sums of the residual blocks, and the projections of attention and pooling. In
+float32 stay the normalisation (a running sum over thousands of frames), the attention scores and their softmax,
+LayerNorm, the sum before it, the pooling's softmax, and the classifier.
+
+Measured on real speech of unseen speakers (presets edge, base and micro; logits of deviation 1.2 to 1.6; 90 clips
+or more): mean logit error 0.02 to 0.03, largest 0.17, 98.9 to 100 % equal decisions; 99.6 % where calibration had seen
+nothing but another speaker and language. With the sum before LayerNorm, the classifier and the projections' outputs in
+int8, too, the mean error is a third larger. Float32 for the first convolution or for all of attention gains at most
+0.005 and costs up to 15 % of the speed. Against float32 in the same runtime, one thread on x86-64 with VNNI: 2.5 times
+as fast with 128 channels, 1.3 to 1.5 times with 64 or 32.
+"""
+
+import logging
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnxruntime.quantization import (
+    CalibrationDataReader,
+    QuantFormat,
+    QuantType,
+    quantize_static,
+)
+
+from satn_fast.export.onnx_graph import quantizable_nodes
+
+Array = NDArray[np.float32]
+
+
+def quantized(model: onnx.ModelProto, calibration: Sequence[Array]) -> onnx.ModelProto:
+    """Gives the int8 version of a float32 graph.
+
+    Args:
+        model: What `onnx_graph.build` gave; it is not changed.
+        calibration: (T, F) features of each utterance; the ranges of the activations are their extremes.
+    """
+    with tempfile.TemporaryDirectory(prefix="satn_fast.") as folder, _without_advice():
+        source, target = Path(folder) / "float.onnx", Path(folder) / "int8.onnx"
+        onnx.save_model(model, source)
+        quantize_static(
+            source,
+            target,
+            _Reader(calibration),
+            quant_format=QuantFormat.QDQ,
+            activation_type=QuantType.QUInt8,
+            weight_type=QuantType.QInt8,
+            per_channel=True,
+            # 7-bit weights: with 8 bits, x86 processors without VNNI saturate the sum of two products and give
+            # other results than the rest. Costs 0.002 of mean logit error.
+            reduce_range=True,
+            nodes_to_quantize=quantizable_nodes(model),
+            extra_options={
+                # What follows a projection is in float32: no rounding to int8 in between.
+                "OpTypesToExcludeOutputQuantization": ["Gemm"],
+            },
+        )
+        result = onnx.load_model(target)
+    result.producer_name, result.producer_version = model.producer_name, model.producer_version
+    return result
+
+
+class _Reader(CalibrationDataReader):  # type: ignore[misc]
+    """Hands the utterances to the quantizer, one by one."""
+
+    def __init__(self, calibration: Sequence[Array]) -> None:
+        self._utterances: Iterator[Array] = iter(calibration)
+
+    def get_next(self) -> dict[str, Array] | None:
+        features = next(self._utterances, None)
+        return None if features is None else {"features": features[None]}
+
+
+@contextmanager
+def _without_advice() -> Iterator[None]:
+    """Drops the quantizer's advice to run its pre-processing, which the graph does not need."""
+
+    def wanted(record: logging.LogRecord) -> bool:
+        return "pre-processing before quantization" not in record.getMessage()
+
+    root = logging.getLogger()
+    root.addFilter(wanted)
+    try:
+        yield
+    finally:
+        root.removeFilter(wanted)

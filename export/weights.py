@@ -1,0 +1,157 @@
+"""A trained SATN as plain numpy arrays: the one source of numbers for every exported graph.
+
+Weight norm is folded, and the factor of the attention scores is part of the query projection. Padding, lengths and
+dropout are gone: an exported file computes one utterance at a time.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import nn
+
+from satn_fast import reference
+from satn_fast.config import SATNConfig
+
+Array = NDArray[np.float32]
+
+# Stands for minus infinity among attention scores: exp gives zero, and no NaN can come of it.
+HIDDEN_SCORE = -1e9
+
+
+class Convolution(NamedTuple):
+    """Causal convolution: `y[t] = bias + sum_j weight[j] @ x[t - (K-1-j) * dilation]`, zeros before the start."""
+
+    weight: Array
+    """(K, Cin, Cout)."""
+    bias: Array
+    """(Cout,)."""
+    dilation: int
+
+    @property
+    def history(self) -> int:
+        """Frames before the current one that the convolution sees."""
+        return (len(self.weight) - 1) * self.dilation
+
+
+class Dense(NamedTuple):
+    """`y = x @ weight + bias` on the last axis."""
+
+    weight: Array
+    """(Cin, Cout)."""
+    bias: Array
+    """(Cout,)."""
+
+    @property
+    def as_convolution(self) -> Convolution:
+        """The same as a convolution with one tap."""
+        return Convolution(self.weight[None], self.bias, 1)
+
+
+class Block(NamedTuple):
+    """One residual block: `relu(relu(conv2(relu(conv1(x)))) + project(x))`; `project` is `None` where widths agree."""
+
+    conv1: Convolution
+    conv2: Convolution
+    project: Dense | None
+
+
+class Attention(NamedTuple):
+    """Self-attention with the score factor `D ** -0.5` folded into `query`, and its LayerNorm."""
+
+    query: Dense
+    key: Dense
+    value: Dense
+    output: Dense
+    norm_scale: Array
+    norm_offset: Array
+    norm_epsilon: float
+
+
+class FoldedSATN(NamedTuple):
+    """Everything that an exported graph computes with."""
+
+    config: SATNConfig
+    mean: Array
+    """(F,) of the normalisation."""
+    inverse_std: Array
+    """(F,) of the normalisation."""
+    blocks: tuple[Block, ...]
+    attention: Attention
+    pooling: Dense
+    context: Array
+    """(P,) of the attentive pooling."""
+    classifier: Dense
+
+
+def folded(model: reference.SATN) -> FoldedSATN:
+    """Takes the weights out of a trained model.
+
+    Args:
+        model: `satn_fast.SATN` or `satn_fast.reference.SATN`, on any device, in any floating-point dtype.
+
+    Raises:
+        ValueError: A weight is not finite.
+    """
+    encoder, config = model.encoder, model.config
+    weights = FoldedSATN(
+        config=config,
+        mean=_array(encoder.normalization.mean),
+        inverse_std=(1.0 / _wide(encoder.normalization.std)).astype(np.float32),
+        blocks=tuple(_block(block) for block in encoder.tcn.blocks),
+        attention=_attention(encoder.attention, config.head_size),
+        pooling=_dense(model.pooling.projection),
+        context=_array(model.pooling.context),
+        classifier=_dense(model.classifier),
+    )
+    _check_finite(model)
+    return weights
+
+
+def _block(block: nn.Module) -> Block:
+    assert isinstance(block, reference.ResidualBlock)
+    project = None if block.project is None else _dense(block.project)
+    return Block(_convolution(block.conv1), _convolution(block.conv2), project)
+
+
+def _convolution(module: reference.CausalConv1d) -> Convolution:
+    direction = _wide(module.weight_v)
+    norm = np.sqrt(np.square(direction).sum((1, 2), keepdims=True))
+    weight = _wide(module.weight_g) * direction / norm
+    return Convolution(weight.transpose(2, 1, 0).astype(np.float32), _array(module.bias), module.dilation)
+
+
+def _attention(module: reference.SelfAttention, head_size: int) -> Attention:
+    scale = head_size**-0.5
+    query = Dense(
+        (_wide(module.query.weight).T * scale).astype(np.float32),
+        (_wide(module.query.bias) * scale).astype(np.float32),
+    )
+    return Attention(
+        query=query,
+        key=_dense(module.key),
+        value=_dense(module.value),
+        output=_dense(module.output),
+        norm_scale=_array(module.norm.weight),
+        norm_offset=_array(module.norm.bias),
+        norm_epsilon=module.norm.eps,
+    )
+
+
+def _dense(module: nn.Linear) -> Dense:
+    return Dense(np.ascontiguousarray(_array(module.weight).T), _array(module.bias))
+
+
+def _array(tensor: object) -> Array:
+    return _wide(tensor).astype(np.float32)
+
+
+def _wide(tensor: object) -> NDArray[np.float64]:
+    array: NDArray[np.float64] = tensor.detach().double().cpu().numpy()  # type: ignore[attr-defined]
+    return array
+
+
+def _check_finite(model: nn.Module) -> None:
+    for name, tensor in model.state_dict().items():
+        if not bool(tensor.isfinite().all()):
+            raise ValueError(f"the model's {name} holds NaN or infinity; export a model whose training did not diverge")

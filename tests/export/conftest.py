@@ -1,0 +1,57 @@
+"""One small trained model, exported once, for all tests of this folder."""
+
+import shutil
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from tests.export import speechlike
+
+pytest.importorskip("onnxruntime")
+pytest.importorskip("ai_edge_litert")
+pytest.importorskip("litert_quantizer")
+pytest.importorskip("tensorflow")
+
+
+@pytest.fixture(scope="package", autouse=True)
+def _one_thread():
+    """Models this small are slower on several threads, and much slower on a busy machine."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="package")
+def exported(_one_thread, tmp_path_factory):
+    from satn_fast.export import export
+
+    model = speechlike.trained()
+    folder = tmp_path_factory.mktemp("exported") / "export"
+    calibration = speechlike.corpus(11, 24)[0]
+    features, truth = speechlike.corpus(12, 60)
+    calls = []
+    manifest = export(
+        model,
+        folder,
+        calibration=calibration,
+        evaluation=features,
+        truth=truth,
+        progress=lambda *call: calls.append(call),
+    )
+    return SimpleNamespace(
+        model=model,
+        folder=folder,
+        calibration=calibration,
+        features=features,
+        truth=truth,
+        manifest=manifest,
+        progress=calls,
+    )
+
+
+@pytest.fixture
+def copied(exported, tmp_path):
+    """The exported folder, free to be damaged."""
+    return shutil.copytree(exported.folder, tmp_path / "copy")

@@ -1,0 +1,71 @@
+"""The float32 files compute what the plain PyTorch model computes, for every length."""
+
+import numpy as np
+import pytest
+import torch
+
+from satn_fast import reference
+from satn_fast.export import load, to_onnx, to_tflite
+from tests.export import speechlike
+
+LENGTHS = (1, 2, 19, 20, 21, 37, 300, 1203)
+
+
+def reference_logits(model, features):
+    twin = reference.SATN(model.config).eval()
+    twin.load_state_dict(model.state_dict())
+    with torch.no_grad():
+        return twin(torch.from_numpy(features)[None]).logits[0].numpy()
+
+
+def assert_equals_reference(model, path):
+    exported, generator = load(path), np.random.default_rng(5)
+    assert exported.kind in ("onnx", "tflite")
+    # Long, short, long: what was allocated for one length must not survive into the next.
+    for n_frames in (*LENGTHS, 2, 300):
+        features = speechlike.utterance(generator, n_frames, 1)
+        expected = reference_logits(model, features)
+        error = np.abs(exported(features) - expected).max()
+        assert error <= 1e-4 * np.abs(expected).max(), (n_frames, error)
+
+
+@pytest.mark.parametrize("normalization", ["global", "utterance", "running"])
+@pytest.mark.parametrize("window", [None, 1, 20, 5000])
+def test_onnx_equals_reference(tmp_path, normalization, window):
+    model = speechlike.untrained(normalization=normalization, attention_window=window)
+    assert_equals_reference(model, to_onnx(model, tmp_path / "model.onnx"))
+
+
+@pytest.mark.parametrize(
+    ("normalization", "window"), [("global", None), ("utterance", 1), ("running", 20), ("running", 5000)]
+)
+def test_tflite_equals_reference(tmp_path, normalization, window):
+    model = speechlike.untrained(normalization=normalization, attention_window=window)
+    assert_equals_reference(model, to_tflite(model, tmp_path / "model.tflite"))
+
+
+@pytest.mark.parametrize(("write", "name"), [(to_onnx, "model.onnx"), (to_tflite, "model.tflite")])
+def test_first_block_without_projection_and_other_kernel_sizes(tmp_path, write, name):
+    model = speechlike.untrained(channels=3 * speechlike.N_MELS, n_heads=3, kernel_size=2, n_blocks=2)
+    assert model.encoder.tcn.blocks[0].project is None
+    calibration = speechlike.corpus(4, 3)[0]
+    assert_equals_reference(model, write(model, tmp_path / name))
+    int8 = load(write(model, tmp_path / f"int8-{name}", int8=True, calibration=calibration))
+    error = np.abs(int8(calibration[0]) - reference_logits(model, calibration[0])).max()
+    assert 0 < error < 0.1
+
+
+def test_half_precision_model_is_exported_in_float32(tmp_path):
+    model = speechlike.untrained().bfloat16()
+    exported = load(to_onnx(model, tmp_path / "model.onnx"))
+    features = speechlike.corpus(4, 1)[0][0]
+    np.testing.assert_allclose(exported(features), reference_logits(model.float(), features), atol=1e-4)
+
+
+def test_model_with_nan_is_refused(tmp_path):
+    model = speechlike.untrained()
+    with torch.no_grad():
+        model.classifier.bias[1] = torch.nan
+    with pytest.raises(ValueError, match=r"classifier\.bias holds NaN"):
+        to_onnx(model, tmp_path / "model.onnx")
+    assert not list(tmp_path.iterdir())
