@@ -8,15 +8,18 @@ BENCHMARKS = Path(__file__).parent / "benchmarks"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
+    """Declares the option."""
     parser.addoption("--benchmark", action="store_true", help="run the suites in benchmarks/, and nothing else")
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    if config.getoption("--benchmark") and not config.args_source == pytest.Config.ArgsSource.ARGS:
+    """Looks in benchmarks/ unless files are named on the command line."""
+    if config.getoption("--benchmark") and config.args_source != pytest.Config.ArgsSource.ARGS:
         config.args[:] = [str(BENCHMARKS)]
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Keeps tests and benchmarks apart."""
     is_benchmark = collection_path == BENCHMARKS or BENCHMARKS in collection_path.parents
     is_test = collection_path.name == "tests" and collection_path.parent == BENCHMARKS.parent
     if config.getoption("--benchmark"):

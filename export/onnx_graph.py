@@ -9,6 +9,7 @@ from numpy.typing import ArrayLike
 from onnx import TensorProto, helper, numpy_helper
 
 from satn_fast.export.weights import HIDDEN_SCORE, Attention, Convolution, Dense, FoldedSATN
+from satn_fast.reference import RUNNING_PRIOR_FRAMES
 
 # LayerNormalization arrived with opset 17; ONNX Runtime reads it since 1.12 (2022).
 OPSET = 17
@@ -112,15 +113,16 @@ def _count(graph: GraphBuilder, end: str, name: str, axes: list[int]) -> str:
 
 def _normalization(graph: GraphBuilder, weights: FoldedSATN, n_frames: str) -> str:
     """(1, T, F) features to normalised (1, T, F)."""
-    x, mode = "features", weights.config.normalization
+    mode = weights.config.normalization
+    x = graph.node("Sub", ["features", graph.constant("mean", weights.mean)], "shifted")
     if mode == "utterance":
         x = graph.node("Sub", [x, graph.node("ReduceMean", [x], "utterance_mean", axes=[1])], "centred")
     elif mode == "running":
         frame = graph.node("Cast", [_count(graph, n_frames, "frame", [1])], "frame_as_float", to=TensorProto.FLOAT)
-        frames_so_far = graph.node("Add", [frame, graph.constant("one", 1.0)], "frames_so_far")
+        start = graph.constant("first_divisor", 1.0 + RUNNING_PRIOR_FRAMES)
+        divisor = graph.node("Add", [frame, start], "frames_so_far")
         total = graph.node("CumSum", [x, graph.constant("time_axis", 1, np.int64)], "running_sum")
-        x = graph.node("Sub", [x, graph.node("Div", [total, frames_so_far], "running_mean")], "centred")
-    x = graph.node("Sub", [x, graph.constant("mean", weights.mean)], "shifted")
+        x = graph.node("Sub", [x, graph.node("Div", [total, divisor], "running_mean")], "centred")
     return graph.node("Mul", [x, graph.constant("inverse_std", weights.inverse_std)], "normalised")
 
 

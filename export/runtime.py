@@ -98,7 +98,7 @@ def load(path: str | os.PathLike[str], *, n_threads: int = 1) -> ExportedModel:
 
     Args:
         path: What `save_pretrained`, `to_onnx`, `to_tflite` or `export` wrote.
-        n_threads: Threads that one prediction may use. For a checkpoint it is torch's setting for the process.
+        n_threads: Threads that one prediction may use; a checkpoint uses as many as torch is set to.
 
     Raises:
         ExportError: Missing, damaged, or not exported by satn_fast; the message names the file and the remedy.
@@ -117,7 +117,7 @@ def load(path: str | os.PathLike[str], *, n_threads: int = 1) -> ExportedModel:
     if n_threads < 1:
         raise ExportError(f"n_threads is {n_threads}; choose a whole number from 1")
     if path.is_dir():
-        return _TorchModel(path, n_threads)
+        return _TorchModel(path)
     if not path.is_file():
         raise ExportError(f"{path}: no such file; give a checkpoint folder, an .onnx or a .tflite file")
     kinds: dict[str, Callable[[Path, int], ExportedModel]] = {".onnx": _OnnxModel, ".tflite": _LiteRTModel}
@@ -132,19 +132,16 @@ class _TorchModel(ExportedModel):
 
     kind = "torch"
 
-    def __init__(self, path: Path, n_threads: int) -> None:
+    def __init__(self, path: Path) -> None:
         try:
-            import torch
+            from satn_fast.hub import CheckpointError
+            from satn_fast.models import SATN
         except ImportError as error:
             raise ImportError(f'{path}: a checkpoint needs PyTorch: pip install "satn-fast[train]"') from error
-        from satn_fast.hub import CheckpointError
-        from satn_fast.models import SATN
-
         try:
             self._model = SATN.from_pretrained(path).eval()
         except CheckpointError as error:
             raise ExportError(str(error)) from error
-        torch.set_num_threads(n_threads)
         super().__init__(str(path), Metadata(self._model.config, "float32"))
 
     def _logits(self, features: Array) -> Array:

@@ -9,6 +9,7 @@ from typing import Any
 import tensorflow as tf
 
 from satn_fast.export.weights import HIDDEN_SCORE, Attention, Convolution, Dense, FoldedSATN
+from satn_fast.reference import RUNNING_PRIOR_FRAMES
 
 # A symbolic or eager TensorFlow tensor; the library has no types.
 Tensor = Any
@@ -63,13 +64,13 @@ def forward(weights: FoldedSATN) -> Callable[[Tensor], dict[str, Tensor]]:
 
 def _normalization(features: Tensor, weights: FoldedSATN) -> Tensor:
     """(1, T, F) to normalised (1, T, F)."""
-    x = features
+    x = features - weights.mean
     if weights.config.normalization == "utterance":
         x = x - tf.reduce_mean(x, 1, keepdims=True)
     elif weights.config.normalization == "running":
         frames_so_far = tf.cumsum(tf.ones_like(x[:, :, :1]), 1)
-        x = x - tf.cumsum(x, 1) / frames_so_far
-    return (x - weights.mean) * weights.inverse_std
+        x = x - tf.cumsum(x, 1) / (frames_so_far + RUNNING_PRIOR_FRAMES)
+    return x * weights.inverse_std
 
 
 def _convolution(x: Tensor, convolution: Convolution) -> Tensor:

@@ -178,17 +178,13 @@ def _spread(features: Sequence[Tensor], count: int) -> list[NDArray[np.float32]]
     return [x.numpy() for x in features[::step][:count]]
 
 
-def _predict_with_every_model(
-    folder: Path, manifest: Manifest, features: NDArray[np.float32]
-) -> list[dict[str, Any]]:
+def _predict_with_every_model(folder: Path, manifest: Manifest, features: NDArray[np.float32]) -> list[dict[str, Any]]:
     """What the checkpoint and every exported file say about one utterance."""
     predictions = []
     for path in (folder / "model", *(folder / "export" / file.name for file in manifest.files)):
         model = load(path)
         scores = dict(zip(model.labels, map(float, model.probabilities(features)), strict=True))
-        predictions.append(
-            {"model": path.name, "label": max(scores, key=scores.__getitem__), "scores": scores}
-        )
+        predictions.append({"model": path.name, "label": max(scores, key=scores.__getitem__), "scores": scores})
     return predictions
 
 
@@ -236,8 +232,8 @@ def _report(
             "smallest file": f"{smallest.bytes / 1024:.0f} KB",
         },
         data_note=(
-            f"Synthetic speech (espeak-ng): {counts['train']} utterances of {len(speakers['train'])} voices to learn from, "
-            f"{counts['validation']} of {len(speakers['validation'])} to choose the model, {counts['test']} of "
+            f"Synthetic speech (espeak-ng): {counts['train']} utterances of {len(speakers['train'])} voices to learn "
+            f"from, {counts['validation']} of {len(speakers['validation'])} to choose the model, {counts['test']} of "
             f"{len(speakers['test'])} to evaluate; no voice is in two parts. The four emotions are prosody settings: "
             "these figures say that the whole chain works, nothing about human speech."
         ),

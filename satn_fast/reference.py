@@ -14,7 +14,7 @@ outputs at padded frames are exactly zero.
 `state_dict`.
 """
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -30,6 +30,10 @@ from satn_fast.kernels.self_attention.reference import attention_map, self_atten
 # Below this a feature is taken as constant (digital silence, a band above the recording's bandwidth); dividing
 # by less would blow up its rounding noise.
 SMALLEST_STD = 1e-3
+
+# Average frames that a running mean starts from: 1 s at the usual 10 ms hop. With none, the source task of the demo
+# was still at 93 % phoneme errors where this reached 83 % (400 steps of 16 utterances, preset edge).
+RUNNING_PRIOR_FRAMES = 100
 
 
 class Encoded(NamedTuple):
@@ -55,9 +59,12 @@ class SATNOutput(NamedTuple):
 
 
 class Normalization(nn.Module):
-    """Centres (by utterance, or by what was heard so far) and standardises every feature.
+    """Centres and standardises every feature. (B, T, F) to (B, T, F).
 
-    The statistics are buffers, so they travel with the model. Shapes: (B, T, F) to (B, T, F).
+    `(x - mean) / std` with statistics that are buffers, so they travel with the model. In between, `"utterance"`
+    removes the mean over the utterance, and `"running"` the mean over the frames so far. That one starts as if
+    `RUNNING_PRIOR_FRAMES` average frames had been heard before: without them, the first frames would be compared with
+    next to nothing (the idea is that of Kaldi's online cepstral mean normalisation).
     """
 
     mean: Tensor
@@ -71,7 +78,7 @@ class Normalization(nn.Module):
 
     def forward(self, x: Tensor, lengths: Tensor | None = None) -> Tensor:
         """Normalises a batch; padded frames become zero."""
-        x = (self.centre(zero_padded(x, lengths), lengths) - self.mean) / self.std
+        x = self.centre(zero_padded(x - self.mean, lengths), lengths) / self.std
         return zero_padded(x, lengths)
 
     def centre(self, x: Tensor, lengths: Tensor | None) -> Tensor:
@@ -85,11 +92,11 @@ class Normalization(nn.Module):
             mean = wide.sum(1, keepdim=True) / n_frames
         else:
             frames_so_far = torch.arange(1, x.shape[1] + 1, device=x.device)[:, None]
-            mean = wide.cumsum(1) / frames_so_far
+            mean = wide.cumsum(1) / (frames_so_far + RUNNING_PRIOR_FRAMES)
         return (wide - mean).to(x.dtype)
 
     @torch.no_grad()
-    def fit(self, utterances: Iterable[Tensor]) -> None:
+    def fit(self, utterances: Sequence[Tensor]) -> None:
         """Sets mean and standard deviation from features.
 
         Args:
@@ -98,18 +105,15 @@ class Normalization(nn.Module):
         Raises:
             ValueError: There is no frame at all.
         """
-        frames = total = squares = torch.zeros((), dtype=torch.float64)
-        for features in utterances:
-            centred = self.centre(features[None].double(), None)[0]
-            frames = frames + len(centred)
-            total = total + centred.sum(0)
-            squares = squares + centred.square().sum(0)
-        if not frames:
+        n_frames = sum(len(features) for features in utterances)
+        if not n_frames:
             raise ValueError("utterances holds no frame; give at least one utterance longer than a window")
-        mean = total / frames
-        variance = (squares / frames - mean.square()).clamp(min=SMALLEST_STD**2)
-        self.mean.copy_(mean)
-        self.std.copy_(variance.sqrt())
+        mean = sum(features.double().sum(0) for features in utterances) / n_frames
+        squares = sum(
+            self.centre((features.double() - mean)[None], None).square().sum((0, 1)) for features in utterances
+        )
+        self.mean.copy_(torch.as_tensor(mean))
+        self.std.copy_((squares / n_frames).sqrt().clamp(min=SMALLEST_STD))
 
 
 class CausalConv1d(nn.Module):

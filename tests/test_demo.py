@@ -90,5 +90,3 @@ def test_unknown_transfer_is_refused_before_any_work(tmp_path):
     with pytest.raises(ValueError, match="mode is 'magic'"):
         demo.run_demo(tmp_path / "demo", preset="micro", transfer="magic", seed=0, start=lambda _: None)
     assert not (tmp_path / "demo").exists()
-
-

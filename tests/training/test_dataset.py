@@ -9,14 +9,17 @@ from satn_fast.training import FeatureDataset, batches, extract_features
 
 
 def dataset(lengths):
-    return FeatureDataset([torch.full((n, 6), float(i)) for i, n in enumerate(lengths)], [torch.tensor(i) for i in range(len(lengths))])
+    features = [torch.full((n, 6), float(i)) for i, n in enumerate(lengths)]
+    return FeatureDataset(features, [torch.tensor(i) for i in range(len(features))])
 
 
 def test_every_utterance_comes_once_with_its_target_and_zeros_after_it():
     lengths = [5, 1, 9, 3, 7, 2, 8]
     seen = []
     for batch in batches(dataset(lengths), 3, torch.Generator().manual_seed(1)):
-        for features, length, target in zip(batch.features, batch.lengths.tolist(), batch.targets.tolist(), strict=True):
+        for features, length, target in zip(
+            batch.features, batch.lengths.tolist(), batch.targets.tolist(), strict=True
+        ):
             assert length == lengths[target]
             assert (features[:length] == target).all()
             assert not features[length:].any()

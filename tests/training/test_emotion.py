@@ -37,7 +37,9 @@ def test_equal_seeds_give_equal_numbers_and_other_seeds_do_not():
     def history(seed):
         options = dataclasses.replace(QUICK, seed=seed)
         transfer = TransferOptions(mode="both")
-        return train_emotion(CONFIG, emotions(24, 0), emotions(8, 1), options, source=a_source(), transfer=transfer).history
+        return train_emotion(
+            CONFIG, emotions(24, 0), emotions(8, 1), options, source=a_source(), transfer=transfer
+        ).history
 
     assert history(1) == history(1)
     assert history(1) != history(2)
