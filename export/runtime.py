@@ -9,7 +9,7 @@ import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -21,6 +21,14 @@ from satn_fast.export.metadata import ENTRY, Metadata
 from satn_fast.export.quiet import quiet
 
 Array = NDArray[np.float32]
+
+
+class Prediction(NamedTuple):
+    """The decision for one utterance."""
+
+    label: str
+    scores: dict[str, float]
+    """Probability of every label, in the order of the logits."""
 
 
 class ExportedModel(ABC):
@@ -73,6 +81,14 @@ class ExportedModel(ABC):
         weights = np.exp(logits - logits.max())
         probabilities: Array = (weights / weights.sum()).astype(np.float32)
         return probabilities
+
+    def predict(self, features: ArrayLike) -> Prediction:
+        """Decides for the most probable label; arguments and errors are those of a call."""
+        probabilities = self.probabilities(features)
+        return Prediction(
+            label=self.labels[int(probabilities.argmax())],
+            scores={label: float(p) for label, p in zip(self.labels, probabilities, strict=True)},
+        )
 
     @abstractmethod
     def _logits(self, features: Array) -> Array:

@@ -91,7 +91,7 @@ class SATNConfig:
     @property
     def receptive_field(self) -> int:
         """Frames that one TCN output can see, itself included (two convolutions per block)."""
-        return 1 + 2 * (self.kernel_size - 1) * (2**self.n_blocks - 1)
+        return 1 + 2 * (self.kernel_size - 1) * ((1 << self.n_blocks) - 1)
 
 
 PRESETS: dict[str, dict[str, Any]] = {

@@ -90,7 +90,7 @@ class PretrainedModel(
         return model
 
     @classmethod
-    def _from_pretrained(  # type: ignore[override]
+    def _from_pretrained(
         cls,
         *,
         model_id: str,

@@ -15,21 +15,21 @@ from satn_fast.kernels.lengths import zero_padded
 class CausalConv1d(reference.CausalConv1d):
     """Causal convolution on the backend of `satn_fast.functional`; folds weight norm when evaluating."""
 
+    _folded: tuple[tuple[object, ...], Tensor] | None = None
+
     def normalized_weight(self) -> Tensor:
         """(Cout, Cin, K) weight; computed once for as long as no parameter changes in evaluation mode."""
         if self.training or torch.is_grad_enabled() or torch.compiler.is_compiling():
             return super().normalized_weight()
         if self.weight_v.is_inference() or self.weight_g.is_inference():
             return super().normalized_weight()  # such tensors do not count their changes
-        state = tuple((tensor.data_ptr(), tensor._version, tensor.dtype) for tensor in (self.weight_v, self.weight_g))
-        # Kept in __dict__: neither a parameter nor part of the state_dict.
-        folded_state, folded = self.__dict__.get("_folded", (None, None))
-        if folded is None or folded_state != state:
-            folded = super().normalized_weight()
-            self.__dict__["_folded"] = (state, folded)
-        return folded
+        state = tuple((id(p), p.data_ptr(), p._version, p.dtype) for p in (self.weight_v, self.weight_g))
+        if self._folded is None or self._folded[0] != state:
+            self._folded = (state, super().normalized_weight())
+        return self._folded[1]
 
     def __getstate__(self) -> dict[str, object]:
+        # A copy folds its own weight.
         return {name: value for name, value in self.__dict__.items() if name != "_folded"}
 
     def forward(

@@ -45,6 +45,8 @@ class Encoded(NamedTuple):
     """(B, T, H, D)."""
     key: Tensor
     """(B, T, H, D)."""
+    convolved: Tensor
+    """(B, T, C), what the TCN gave to attention, zero at padded frames."""
 
 
 class SATNOutput(NamedTuple):
@@ -108,12 +110,11 @@ class Normalization(nn.Module):
         n_frames = sum(len(features) for features in utterances)
         if not n_frames:
             raise ValueError("utterances holds no frame; give at least one utterance longer than a window")
-        mean = sum(features.double().sum(0) for features in utterances) / n_frames
-        squares = sum(
-            self.centre((features.double() - mean)[None], None).square().sum((0, 1)) for features in utterances
-        )
-        self.mean.copy_(torch.as_tensor(mean))
-        self.std.copy_((squares / n_frames).sqrt().clamp(min=SMALLEST_STD))
+        mean = torch.stack([features.double().sum(0) for features in utterances]).sum(0) / n_frames
+        centred = (self.centre((features.double() - mean)[None], None) for features in utterances)
+        variance = torch.stack([x.square().sum((0, 1)) for x in centred]).sum(0) / n_frames
+        self.mean.copy_(mean)
+        self.std.copy_(variance.sqrt().clamp(min=SMALLEST_STD))
 
 
 class CausalConv1d(nn.Module):
@@ -134,7 +135,8 @@ class CausalConv1d(nn.Module):
 
     def normalized_weight(self) -> Tensor:
         """(Cout, Cin, K) weight of the convolution."""
-        return self.weight_g * self.weight_v / self.weight_v.norm(dim=(1, 2), keepdim=True)
+        norm: Tensor = torch.linalg.vector_norm(self.weight_v, dim=(1, 2), keepdim=True)
+        return self.weight_g * self.weight_v / norm
 
     def forward(
         self,
@@ -172,8 +174,9 @@ class ResidualBlock(nn.Module):
         x = zero_padded(x, lengths)
         dropout_p = self.dropout if self.training else 0.0
         residual = x if self.project is None else self.project(x)
-        y = self.conv1(x, dropout_p=dropout_p, lengths=lengths)
-        return self.conv2(y, residual=residual, dropout_p=dropout_p, lengths=lengths)
+        y: Tensor = self.conv1(x, dropout_p=dropout_p, lengths=lengths)
+        y = self.conv2(y, residual=residual, dropout_p=dropout_p, lengths=lengths)
+        return y
 
 
 class TemporalConvNet(nn.Module):
@@ -206,12 +209,12 @@ class SelfAttention(nn.Module):
         self.output = nn.Linear(channels, channels)
         self.norm = nn.LayerNorm(channels)
 
-    def forward(self, h: Tensor, lengths: Tensor | None = None) -> Encoded:
-        """(B, T, C) to the attended (B, T, C) with its queries and keys."""
+    def forward(self, h: Tensor, lengths: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
+        """(B, T, C) to the attended (B, T, C), with its queries and keys (B, T, H, D)."""
         h = zero_padded(h, lengths)
         q, k, v = (projection(h).unflatten(-1, (self.n_heads, -1)) for projection in (self.query, self.key, self.value))
         attended = self.output(self.attend(q, k, v, lengths).flatten(2))
-        return Encoded(zero_padded(self.norm(h + attended), lengths), q, k)
+        return zero_padded(self.norm(h + attended), lengths), q, k
 
     def attend(self, q: Tensor, k: Tensor, v: Tensor, lengths: Tensor | None) -> Tensor:
         """The attention itself: (B, T, H, D) three times to (B, T, H, D)."""
@@ -230,15 +233,16 @@ class Encoder(nn.Module):
         self.attention = SelfAttention(config.channels, config.n_heads, config.attention_window)
 
     def forward(self, features: Tensor, lengths: Tensor | None = None) -> Encoded:
-        """(B, T, F) features to hidden states (B, T, C), queries and keys."""
+        """(B, T, F) features to hidden states (B, T, C), and what led there."""
         n_features = len(self.normalization.mean)
         if features.dim() != 3 or features.shape[2] != n_features:
             raise ValueError(
                 f"features has shape {tuple(features.shape)}; this model expects (batch, frames, {n_features})"
             )
         check_lengths(lengths, features, "features")
-        encoded: Encoded = self.attention(self.tcn(self.normalization(features, lengths), lengths), lengths)
-        return encoded
+        convolved = self.tcn(self.normalization(features, lengths), lengths)
+        hidden, query, key = self.attention(convolved, lengths)
+        return Encoded(hidden, query, key, convolved)
 
 
 class AttentivePooling(nn.Module):
@@ -330,9 +334,14 @@ class SourceModel(PretrainedModel):
 
     def forward(self, features: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         """(B, T, F) features to (B, T // G, n_symbols + 1) scores and how many of them are real, (B,)."""
-        hidden = self.encoder(features, lengths).hidden
-        n_groups = hidden.shape[1] // self.frames_per_score
-        groups = hidden[:, : n_groups * self.frames_per_score].unflatten(1, (n_groups, self.frames_per_score))
+        return self.score(self.encoder(features, lengths), lengths)
+
+    def score(self, encoded: Encoded, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        """Scores symbols from what the encoder gave."""
+        batch, n_frames, channels = encoded.hidden.shape
+        n_groups = n_frames // self.frames_per_score
+        grouped = encoded.hidden[:, : n_groups * self.frames_per_score]
+        groups = grouped.reshape(batch, n_groups, self.frames_per_score, channels)
         n_scores = lengths // self.frames_per_score
         return zero_padded(self.head(groups.mean(2)), n_scores), n_scores
 

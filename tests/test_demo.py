@@ -6,8 +6,9 @@ from functools import partial
 
 import pytest
 
-from satn_fast import SATN, SourceModel, data, demo
-from satn_fast.export import load
+from satn_fast import SATN, LogMel, SourceModel, data, demo
+from satn_fast.audio import read_audio
+from satn_fast.export import load, verify
 
 pytest.importorskip("espeakng_loader")
 pytest.importorskip("onnxruntime")
@@ -90,3 +91,13 @@ def test_unknown_transfer_is_refused_before_any_work(tmp_path):
     with pytest.raises(ValueError, match="mode is 'magic'"):
         demo.run_demo(tmp_path / "demo", preset="micro", transfer="magic", seed=0, start=lambda _: None)
     assert not (tmp_path / "demo").exists()
+
+
+def test_int8_decides_like_float_on_real_speech(run, real_speech):
+    model = SATN.from_pretrained(run[0] / "model")
+    front_end = LogMel(**model.config.front_end)
+    clips = sorted(real_speech.glob("*/*.wav"))
+    features = [front_end(read_audio(clip, front_end.sample_rate).waveform) for clip in clips]
+    reports = verify(run[0] / "export", model, features)
+    assert [report.complaint for report in reports] == [""] * 4
+    assert all(report.agreement >= 0.95 for report in reports)

@@ -28,8 +28,10 @@ def _whole_utterance(q: Tensor, k: Tensor, v: Tensor, lengths: Tensor | None, sc
     if lengths is not None:
         # A row without frames would have nothing to attend to (NaN); it looks at its first, zeroed frame.
         visible = frame_mask(lengths.clamp(min=1), q.shape[1])[:, None, None, :]
-    heads_first = (tensor.transpose(1, 2) for tensor in (q, k, v))
-    return F.scaled_dot_product_attention(*heads_first, attn_mask=visible, scale=scale).transpose(1, 2)
+    y = F.scaled_dot_product_attention(
+        q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2), attn_mask=visible, scale=scale
+    )
+    return y.transpose(1, 2)
 
 
 def _windowed(q: Tensor, k: Tensor, v: Tensor, window: int, scale: float | None) -> Tensor:

@@ -42,12 +42,11 @@ def predict(
     predictions: list[Prediction] = []
     for file in files:
         try:
-            probabilities = recogniser.probabilities(features_of(file, front_end, mix=mix))
+            prediction = recogniser.predict(features_of(file, front_end, mix=mix))
         except (ValueError, OSError) as error:
             warn(" ".join(str(error).split()))
             continue
-        scores = dict(zip(recogniser.labels, map(float, probabilities), strict=True))
-        predictions.append({"file": str(file), "label": max(scores, key=scores.__getitem__), "scores": scores})
+        predictions.append({"file": str(file)} | prediction._asdict())
     _print(predictions, recogniser.labels, as_json=as_json, as_csv=as_csv)
     if len(predictions) < len(files):
         raise typer.Exit(1)

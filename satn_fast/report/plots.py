@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from satn_fast.config import FEATURE_ORDERS
 
 INK, ACCENT, PALE = "#1f2937", "#c2410c", "#2563eb"
-STYLE = {"color": INK, "fontsize": 9}
+STYLE: dict[str, Any] = {"color": INK, "fontsize": 9}
 
 
 def attention_over_time(

@@ -4,7 +4,9 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
@@ -80,7 +82,7 @@ def extract_features(
     return features
 
 
-def _samples(utterance: Utterance, sample_rate: int) -> object:
+def _samples(utterance: Utterance, sample_rate: int) -> NDArray[np.float32]:
     audio: Audio = read_audio(utterance.file, sample_rate)
     start = round((utterance.start or 0.0) * sample_rate)
     end = None if utterance.end is None else round(utterance.end * sample_rate)

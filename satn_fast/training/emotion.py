@@ -12,7 +12,15 @@ from satn_fast.functional import attention_transfer_loss
 from satn_fast.models import SATN
 from satn_fast.reference import SourceModel
 from satn_fast.training.dataset import Batch, FeatureDataset
-from satn_fast.training.loop import EpochProgress, EpochRecord, TrainingOptions, TrainingResult, fit, seeded
+from satn_fast.training.loop import (
+    EpochProgress,
+    EpochRecord,
+    TrainingOptions,
+    TrainingResult,
+    fit,
+    mean_activity,
+    seeded,
+)
 from satn_fast.training.metrics import logits_of, score
 
 TRANSFERS = ("none", "init", "map", "both")
@@ -108,7 +116,7 @@ def train_emotion(
             training,
             options,
             generator,
-            loss_of=_loss(model, source, transfer, label_smoothing),
+            loss_of=_loss(model, source, transfer, label_smoothing, options.activity_penalty),
             validate=validate,
             better=lambda record: (record["ua"], -record["validation_loss"]),
             before_epoch=freeze,
@@ -117,14 +125,15 @@ def train_emotion(
 
 
 def _loss(
-    model: SATN, source: SourceModel | None, transfer: TransferOptions, label_smoothing: float
+    model: SATN, source: SourceModel | None, transfer: TransferOptions, label_smoothing: float, penalty: float
 ) -> Callable[[Batch], Tensor]:
-    """Cross-entropy, and the distance from the source's attention maps where they are compared."""
+    """Cross-entropy and activity penalty, and the distance from the source's attention maps where compared."""
 
     def loss_of(batch: Batch) -> Tensor:
         student = model.encoder(batch.features, batch.lengths)
         logits = model.classify(student, batch.lengths).logits
         loss = F.cross_entropy(logits, batch.targets, label_smoothing=label_smoothing)
+        loss = loss + penalty * mean_activity(student, batch.lengths)
         if source is None or not transfer.compares_maps:
             return loss
         with torch.no_grad():

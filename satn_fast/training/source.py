@@ -7,7 +7,15 @@ from torch import Tensor
 from satn_fast.config import SATNConfig
 from satn_fast.models import SourceModel
 from satn_fast.training.dataset import Batch, FeatureDataset, batches
-from satn_fast.training.loop import EpochProgress, EpochRecord, TrainingOptions, TrainingResult, fit, seeded
+from satn_fast.training.loop import (
+    EpochProgress,
+    EpochRecord,
+    TrainingOptions,
+    TrainingResult,
+    fit,
+    mean_activity,
+    seeded,
+)
 
 BLANK = 0
 
@@ -51,17 +59,18 @@ def train_source(
             training,
             options,
             generator,
-            loss_of=lambda batch: ctc_loss(model, batch),
+            loss_of=lambda batch: _loss(model, batch, options.activity_penalty),
             validate=validate,
             better=lambda record: (-record["error_rate"],),
             progress=progress,
         )
 
 
-def ctc_loss(model: SourceModel, batch: Batch) -> Tensor:
-    """CTC loss per symbol; utterances with too few scores for their symbols count nothing."""
-    scores, lengths = model(batch.features, batch.lengths)
-    return F.ctc_loss(
+def _loss(model: SourceModel, batch: Batch, penalty: float) -> Tensor:
+    """CTC loss per symbol and activity penalty; utterances with fewer scores than symbols count nothing."""
+    encoded = model.encoder(batch.features, batch.lengths)
+    scores, lengths = model.score(encoded, batch.lengths)
+    loss = F.ctc_loss(
         scores.log_softmax(-1).transpose(0, 1),
         batch.targets,
         lengths,
@@ -69,6 +78,7 @@ def ctc_loss(model: SourceModel, batch: Batch) -> Tensor:
         blank=BLANK,
         zero_infinity=True,
     )
+    return loss + penalty * mean_activity(encoded, batch.lengths)
 
 
 @torch.no_grad()
