@@ -3,6 +3,7 @@
 import doctest
 import importlib
 import pkgutil
+from pathlib import Path
 
 import pytest
 
@@ -10,7 +11,7 @@ import satn_fast
 
 MODULES = sorted(
     module.name
-    for module in pkgutil.walk_packages(satn_fast.__path__, "satn_fast.")
+    for module in pkgutil.walk_packages([str(Path(satn_fast.__file__).parent)], "satn_fast.")
     if not module.name.endswith("_frontend")
 )
 

@@ -9,9 +9,8 @@ import numpy as np
 import typer
 from numpy.typing import NDArray
 from rich.progress import Progress
-from rich.table import Table
 
-from satn_fast.cli.terminal import bar, output, progress_bars, warn
+from satn_fast.cli.terminal import bar, output, progress_bars, results, warn
 from satn_fast.export import FileReport, Manifest, Tolerances
 
 MISSED_TOLERANCE = 3
@@ -133,7 +132,7 @@ def _all_ok(reports: Sequence[FileReport]) -> bool:
 
 
 def _show(reports: Sequence[FileReport], sizes: dict[str, int]) -> None:
-    table = Table("file", "size", "latency", "logit error", "agreement", "UA", "UA lost", "verdict")
+    table = results("file", "size", "latency", "error", "alike", "UA", "UA lost", "verdict")
     for report in reports:
         size = f"{sizes[report.name] / 1024:.0f} KB" if report.name in sizes else "–"
         table.add_row(
@@ -147,6 +146,7 @@ def _show(reports: Sequence[FileReport], sizes: dict[str, int]) -> None:
             "[green]good" if report.ok else "[red]refused",
         )
     output.print(table)
+    output.print("error: largest logit error; alike: share of decisions like the checkpoint's", style="dim")
     for report in reports:
         if not report.ok:
             warn(report.complaint)

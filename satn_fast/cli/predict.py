@@ -7,10 +7,9 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.table import Table
 
 from satn_fast.cli.audio import features_of
-from satn_fast.cli.terminal import output, warn
+from satn_fast.cli.terminal import output, results, warn
 from satn_fast.frontend import LogMel
 
 Prediction = dict[str, Any]
@@ -61,7 +60,7 @@ def _print(predictions: list[Prediction], labels: tuple[str, ...], *, as_json: b
         for row in predictions:
             writer.writerow([row["file"], row["label"], *(f"{row['scores'][label]:.6f}" for label in labels)])
     elif predictions:
-        table = Table("file", "label", *(f"{label}" for label in labels))
+        table = results("file", "label", *labels)
         for row in predictions:
             table.add_row(row["file"], f"[bold]{row['label']}", *(f"{row['scores'][label]:.2f}" for label in labels))
         output.print(table)

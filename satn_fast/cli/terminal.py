@@ -3,8 +3,10 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
 
 # Results go to standard output; everything for the eye only goes to standard error, so pipes stay clean.
 output = Console()
@@ -33,6 +35,14 @@ def bar(bars: Progress, description: str, total: int | None = None) -> Callable[
         bars.update(task, completed=done, total=total, note=note)
 
     return update
+
+
+def results(*columns: str) -> Table:
+    """A table in which only the first column, the file, gives way where the terminal is narrow."""
+    table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
+    for index, name in enumerate(columns):
+        table.add_column(name, justify="left" if index == 0 else "right", overflow="fold", no_wrap=index > 0)
+    return table
 
 
 def warn(message: str) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from satn_fast.config import FEATURE_ORDERS
@@ -75,6 +76,7 @@ def training_curves(histories: Mapping[str, Sequence[Mapping[str, float]]], pane
                 axis.plot([row["epoch"] for row in history], [row[key] for row in history], label=name, linewidth=1.4)
         axis.set_title(title, **STYLE)
         axis.set_xlabel("epoch", **STYLE)
+        axis.xaxis.set_major_locator(MaxNLocator(integer=True))
         axis.grid(alpha=0.2)
         axis.legend(frameon=False, fontsize=8)
     return _png(figure)
