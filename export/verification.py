@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
+from sklearn.metrics import recall_score
 
 from satn_fast import reference
 from satn_fast.export.errors import ExportError
@@ -143,8 +144,7 @@ def _with_one_exception(tolerances: Tolerances, count: int, truth: Sequence[int]
 
 def unweighted_accuracy(truth: Sequence[int], decision: ArrayLike) -> float:
     """Mean over the classes present of the share of their utterances recognised (unweighted average recall)."""
-    classes, decisions = np.asarray(truth), np.asarray(decision)
-    return float(np.mean([np.mean(decisions[classes == label] == label) for label in np.unique(classes)]))
+    return float(recall_score(truth, decision, labels=np.unique(truth), average="macro"))
 
 
 def check_evaluation(utterances: Sequence[ArrayLike], truth: Sequence[int] | None, n_labels: int) -> None:

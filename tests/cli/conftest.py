@@ -50,11 +50,11 @@ def clips(tmp_path) -> list[Path]:
     rng = np.random.default_rng(1)
     paths = [tmp_path / "clips" / f"{name}.wav" for name in ("first", "second")]
     for path in paths:
-        write_wav(path, _waveform(rng), 16000)
+        write_wav(path, waveform(rng), 16000)
     return paths
 
 
-def _waveform(rng) -> np.ndarray:
+def waveform(rng) -> np.ndarray:
     time = np.arange(12000) / 16000
     tone = np.sin(2 * np.pi * rng.uniform(100, 900) * time) * np.sin(2 * np.pi * rng.uniform(1, 5) * time)
     return (0.3 * tone + 0.02 * rng.normal(size=len(time))).astype(np.float32)
@@ -63,4 +63,4 @@ def _waveform(rng) -> np.ndarray:
 def _features(rng):
     import torch
 
-    return torch.from_numpy(LogMel()(_waveform(rng)))
+    return torch.from_numpy(LogMel()(waveform(rng)))
