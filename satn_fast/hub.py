@@ -5,6 +5,7 @@ all. Without `huggingface_hub` the models work; saving and loading say what to i
 """
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any, Self
 
@@ -32,6 +33,8 @@ except ModuleNotFoundError:  # the models themselves need numpy and torch alone
             raise ImportError(_MISSING)
 
 
+MODEL_CARD = "README.md"
+
 _MISSING = 'saving and loading needs huggingface_hub and safetensors: pip install "satn-fast[train]"'
 
 
@@ -52,6 +55,8 @@ class PretrainedModel(
     def save_pretrained(self, save_directory: str | Path, **kwargs: Any) -> str | None:
         """Writes `model.safetensors`, `config.json` and a model card; each file appears whole or not at all.
 
+        A model card that is there already stays.
+
         Args:
             save_directory: The folder, made where it is missing.
             **kwargs: As `huggingface_hub.PyTorchModelHubMixin.save_pretrained` takes them.
@@ -62,7 +67,12 @@ class PretrainedModel(
         Raises:
             ImportError: huggingface_hub or safetensors is not installed; the message says how to.
         """
-        with atomic_folder(Path(save_directory)) as folder:
+        target = Path(save_directory)
+        # The temporary folder has another name, and no model card that somebody may have written.
+        kwargs.setdefault("repo_id", target.name)
+        with atomic_folder(target, last="config.json") as folder:
+            if (target / MODEL_CARD).is_file():
+                shutil.copyfile(target / MODEL_CARD, folder / MODEL_CARD)
             address: str | None = super().save_pretrained(folder, **kwargs)
         return address
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
 import typer
@@ -11,7 +11,10 @@ from numpy.typing import NDArray
 from rich.progress import Progress
 
 from satn_fast.cli.terminal import bar, output, progress_bars, results, warn
-from satn_fast.export import FileReport, Manifest, Tolerances
+
+if TYPE_CHECKING:
+    from satn_fast.export import FileReport
+    from satn_fast.models import SATN
 
 MISSED_TOLERANCE = 3
 
@@ -39,7 +42,7 @@ def export(
         satn-fast export runs/demo/model --calibration runs/demo/corpus/manifest.csv --output exported
     """
     from satn_fast import SATN
-    from satn_fast.export import ToleranceError
+    from satn_fast.export import ToleranceError, Tolerances
     from satn_fast.export import export as export_model
 
     model = SATN.from_pretrained(checkpoint)
@@ -81,6 +84,7 @@ def verify(
         satn-fast verify runs/demo/export --checkpoint runs/demo/model --manifest speech.csv
     """
     from satn_fast import SATN
+    from satn_fast.export import Manifest, Tolerances
     from satn_fast.export import verify as verify_folder
 
     model = SATN.from_pretrained(checkpoint)
@@ -105,13 +109,11 @@ class _Utterances:
     truth: list[int] | None
 
 
-def _read(manifest: Path, model: object, bars: Progress) -> _Utterances:
+def _read(manifest: Path, model: "SATN", bars: Progress) -> _Utterances:
     from satn_fast import LogMel
     from satn_fast.data import read_manifest
-    from satn_fast.models import SATN
     from satn_fast.training import extract_features
 
-    assert isinstance(model, SATN)
     utterances, labels = read_manifest(manifest, check_files=True), model.config.labels
     front_end = LogMel(**model.config.front_end)
     features = extract_features(utterances, front_end, bar(bars, f"features of {manifest.name}"))
@@ -127,11 +129,11 @@ def _advance(bars: Progress, description: str) -> Callable[[int, int, str], None
     return lambda done, total, what: update(done, total, note=what)
 
 
-def _all_ok(reports: Sequence[FileReport]) -> bool:
+def _all_ok(reports: "Sequence[FileReport]") -> bool:
     return all(report.ok for report in reports)
 
 
-def _show(reports: Sequence[FileReport], sizes: dict[str, int]) -> None:
+def _show(reports: "Sequence[FileReport]", sizes: dict[str, int]) -> None:
     table = results("file", "size", "latency", "error", "alike", "UA", "UA lost", "verdict")
     for report in reports:
         size = f"{sizes[report.name] / 1024:.0f} KB" if report.name in sizes else "–"

@@ -55,6 +55,13 @@ def test_saving_again_replaces_whole_files(saved):
     assert [path.name for path in folder.parent.iterdir()] == ["model"]
 
 
+def test_a_model_card_that_somebody_wrote_stays(saved):
+    model, folder = saved
+    (folder / "README.md").write_text("By hand.")
+    model.save_pretrained(folder)
+    assert (folder / "README.md").read_text() == "By hand."
+
+
 def test_failed_saving_leaves_the_old_checkpoint(saved, monkeypatch):
     model, folder = saved
     before = (folder / "model.safetensors").read_bytes()
