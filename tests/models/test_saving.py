@@ -1,5 +1,6 @@
 import json
 import pickle
+from pathlib import Path
 
 import pytest
 import torch
@@ -87,8 +88,18 @@ def lie_about_the_header(folder):
     path.write_bytes((2**60).to_bytes(8, "little") + path.read_bytes()[8:])
 
 
+class Hostile:
+    """Creates a file when it is unpickled."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return (Path.touch, (self.path,))
+
+
 def replace_by_a_pickle(folder):
-    (folder / "model.safetensors").write_bytes(pickle.dumps({"a": 1}))
+    (folder / "model.safetensors").write_bytes(pickle.dumps(Hostile(folder / "executed")))
 
 
 def change_the_configuration(folder):
@@ -133,6 +144,7 @@ def test_damaged_checkpoints_are_refused_by_name(saved, damage):
     with pytest.raises(CheckpointError, match="model") as error:
         SATN.from_pretrained(folder)
     assert str(folder) in str(error.value)
+    assert not (folder / "executed").exists()
 
 
 def test_source_checkpoint_is_no_emotion_model(tmp_path):

@@ -4,7 +4,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from satn_fast import SourceModel
-from satn_fast.training import FeatureDataset, TrainingOptions, phoneme_error_rate, train_source
+from satn_fast.training import FeatureDataset, TrainingOptions, batches, phoneme_error_rate, train_source
+from satn_fast.training.loop import mean_activity
 from satn_fast.training.source import collapse, edit_distance
 
 from ..models.test_reference import small_config
@@ -30,6 +31,37 @@ def test_equal_seeds_give_equal_numbers_and_leave_the_outside_alone():
     assert runs[0].history == runs[1].history
     for left, right in zip(*(run.model.parameters() for run in runs), strict=True):
         assert torch.equal(left, right)
+
+
+def test_activity_penalty_bounds_what_the_tcn_gives_to_attention():
+    data = symbols(32, 0)
+    batch = next(iter(batches(data, 32)))
+
+    def activity(penalty):
+        options = TrainingOptions(epochs=6, batch_size=8, learning_rate=0.02, activity_penalty=penalty)
+        model = train_source(small_config(normalization="global"), ("a", "b"), data, symbols(4, 1), options).model
+        return float(mean_activity(model.encoder(batch.features, batch.lengths), batch.lengths).detach())
+
+    assert activity(0.1) < 0.5 * activity(0.0)
+    assert TrainingOptions().activity_penalty > 0
+
+
+def test_mean_activity_ignores_padding():
+    model = SourceModel(small_config(), ("a", "b")).eval()
+    x, padded = torch.randn(1, 7, 6), torch.zeros(1, 20, 6)
+    padded[:, :7] = x
+    length = torch.tensor([7])
+    torch.testing.assert_close(
+        mean_activity(model.encoder(padded, length), length), mean_activity(model.encoder(x), length)
+    )
+
+
+def test_first_of_equally_good_epochs_is_kept():
+    nothing_said = FeatureDataset([torch.randn(9, 6)], [torch.zeros(0, dtype=torch.long)])
+    options = TrainingOptions(epochs=3, learning_rate=1e-9)
+    result = train_source(small_config(), ("a", "b"), symbols(4, 0), nothing_said, options)
+    assert [record["error_rate"] for record in result.history] == [result.history[0]["error_rate"]] * 3
+    assert result.best_epoch == 1
 
 
 def test_untrained_and_silent_models_have_defined_error_rates():
