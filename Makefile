@@ -23,7 +23,7 @@ demo: setup
 	$(BIN)/satn-fast demo
 
 test: setup
-	$(BIN)/python -m pytest
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest
 
 lint: setup
 	$(BIN)/ruff check .

@@ -16,6 +16,7 @@
 #include <variant>
 #include <vector>
 
+#include "isa.hpp"
 #include "options.hpp"
 #include "plan.hpp"
 #include "span.hpp"
@@ -294,6 +295,7 @@ class AnyPlan {
  public:
   virtual ~AnyPlan() = default;
   virtual const Options& options() const = 0;
+  virtual const char* isa() const = 0;
   virtual std::size_t feature_count() const = 0;
   virtual std::size_t window_length() const = 0;
   virtual std::size_t hop_length() const = 0;
@@ -399,9 +401,10 @@ class BatchWork {
 template <class Real>
 class PlanOf final : public AnyPlan {
  public:
-  explicit PlanOf(const Options& options) : plan_(std::make_shared<const core::Plan<Real>>(options)) {}
+  PlanOf(const Options& options, core::Isa isa) : plan_(std::make_shared<const core::Plan<Real>>(options, isa)) {}
 
   const Options& options() const override { return plan_->options(); }
+  const char* isa() const override { return core::isa_name(plan_->isa()); }
   std::size_t feature_count() const override { return plan_->feature_count(); }
   std::size_t window_length() const override { return plan_->window_length(); }
   std::size_t hop_length() const override { return plan_->hop_length(); }
@@ -463,16 +466,32 @@ class PlanOf final : public AnyPlan {
 
 std::unique_ptr<AnyPlan> make_plan(const py::dict& given) {
   const Options options = options_from(given);
-  if (options.precision == core::Precision::float32) {
-    return std::make_unique<PlanOf<float>>(options);
+  core::Isa isa = core::Isa::baseline;
+  const Status status = core::choose_isa(isa);
+  if (!status.ok()) {
+    raise(status, "");
   }
-  return std::make_unique<PlanOf<double>>(options);
+  if (options.precision == core::Precision::float32) {
+    return std::make_unique<PlanOf<float>>(options, isa);
+  }
+  return std::make_unique<PlanOf<double>>(options, isa);
+}
+
+std::vector<std::string> supported_isas() {
+  std::vector<std::string> names;
+  for (const core::Isa isa : core::kAllIsas) {
+    if (core::isa_is_supported(isa)) {
+      names.emplace_back(core::isa_name(isa));
+    }
+  }
+  return names;
 }
 
 }  // namespace
 
 PYBIND11_MODULE(_frontend, module) {
   module.doc() = "The compiled part of satn_fast.frontend.";
+  module.def("supported_isas", &supported_isas);
   module.attr("OPTION_NAMES") = py::tuple(py::list(to_dict(Options())));
 
   py::class_<AnyStream>(module, "Stream")
@@ -483,6 +502,7 @@ PYBIND11_MODULE(_frontend, module) {
   py::class_<AnyPlan>(module, "Plan")
       .def(py::init(&make_plan), py::arg("options"))
       .def("options", [](const AnyPlan& plan) { return to_dict(plan.options()); })
+      .def_property_readonly("isa", &AnyPlan::isa)
       .def_property_readonly("feature_count", &AnyPlan::feature_count)
       .def_property_readonly("window_length", &AnyPlan::window_length)
       .def_property_readonly("hop_length", &AnyPlan::hop_length)

@@ -188,6 +188,10 @@ void satn_frontend_plan_destroy(satn_frontend_plan* plan);
 satn_frontend_status satn_frontend_plan_options(const satn_frontend_plan* plan, satn_frontend_options* options,
                                                 char* message, size_t message_size);
 
+/* The instruction set in use: "sse2", "avx2", "avx512", "neon" or "scalar". The best that the processor has is chosen
+ * when a plan is created; the environment variable SATN_FAST_ISA forces another. */
+const char* satn_frontend_isa(const satn_frontend_plan* plan);
+
 /* Values per frame: n_mels, or 3 * n_mels with deltas. */
 size_t satn_frontend_feature_count(const satn_frontend_plan* plan);
 

@@ -235,16 +235,20 @@ satn_frontend_status satn_frontend_plan_create(const satn_frontend_options* opti
   Status status = check_size(options);
   if (status.ok()) {
     core::Options resolved = from_c(*options);
+    core::Isa isa = core::Isa::baseline;
     status = core::resolve(resolved);
+    if (status.ok()) {
+      status = core::choose_isa(isa);
+    }
     if (status.ok()) {
       try {
         if (resolved.precision == core::Precision::float32) {
           *plan = std::make_unique<satn_frontend_plan>(
-                      satn_frontend_plan{std::make_shared<const core::Plan<float>>(resolved)})
+                      satn_frontend_plan{std::make_shared<const core::Plan<float>>(resolved, isa)})
                       .release();
         } else {
           *plan = std::make_unique<satn_frontend_plan>(
-                      satn_frontend_plan{std::make_shared<const core::Plan<double>>(resolved)})
+                      satn_frontend_plan{std::make_shared<const core::Plan<double>>(resolved, isa)})
                       .release();
         }
       } catch (const std::bad_alloc&) {
@@ -264,6 +268,10 @@ satn_frontend_status satn_frontend_plan_options(const satn_frontend_plan* plan, 
     std::visit([options](const auto& p) { to_c(p->options(), *options); }, plan->plan);
   }
   return report(status, message, message_size);
+}
+
+const char* satn_frontend_isa(const satn_frontend_plan* plan) {
+  return plan == nullptr ? "" : std::visit([](const auto& p) { return core::isa_name(p->isa()); }, plan->plan);
 }
 
 size_t satn_frontend_feature_count(const satn_frontend_plan* plan) {

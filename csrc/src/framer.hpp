@@ -8,7 +8,7 @@
 #include <type_traits>
 #include <vector>
 
-#include "frame_kernel.hpp"
+#include "kernel.hpp"
 #include "plan.hpp"
 #include "span.hpp"
 #include "status.hpp"
@@ -23,11 +23,11 @@ class Framer {
  public:
   explicit Framer(const Plan<Real>& plan)
       : plan_(plan),
-        group_(plan),
-        single_(plan),
-        rows_(kGroup * plan.n_mels()),
+        width_(plan.kernels().width),
+        rows_(width_ * plan.n_mels()),
+        scratch_((plan.kernels().scratch_bytes(plan.tables()) + sizeof(ScratchLine) - 1) / sizeof(ScratchLine)),
         buffer_(plan.left_padding() + std::max(plan.window_length(), plan.least_samples()) + plan.window_length() +
-                2 * kGroup * plan.hop_length()) {
+                2 * width_ * plan.hop_length()) {
     reset();
   }
 
@@ -100,7 +100,7 @@ class Framer {
       done += count;
       // While more is to come, frames wait for a full group.
       const std::size_t ready = push_frames(0);
-      compute(done < audio.size() ? ready / kGroup * kGroup : ready, sink);
+      compute(done < audio.size() ? ready / width_ * width_ : ready, sink);
     }
   }
 
@@ -134,8 +134,9 @@ class Framer {
 
  private:
   using Position = std::uint64_t;
-  using Group = FrameKernel<WidestLane<Real>>;
-  static constexpr std::size_t kGroup = Group::width;
+  struct alignas(kScratchAlignment) ScratchLine {
+    unsigned char bytes[kScratchAlignment];
+  };
 
   std::size_t held() const { return static_cast<std::size_t>(end_ - begin_); }
   std::size_t room() const { return buffer_.size() - held(); }
@@ -218,14 +219,10 @@ class Framer {
   template <class Sink>
   void compute(std::size_t frames, Sink&& sink) {
     while (frames > 0) {
-      const bool whole_group = frames >= kGroup;
-      const std::size_t count = whole_group ? kGroup : 1;
-      const Real* samples = &at(next_frame_ * plan_.hop_length());
-      if (whole_group) {
-        group_.compute(samples, rows_.data());
-      } else {
-        single_.compute(samples, rows_.data());
-      }
+      const bool as_group = suits_a_group(frames);
+      const std::size_t count = as_group ? std::min(frames, width_) : 1;
+      const FrameKernel<Real> kernel = as_group ? plan_.kernels().group : plan_.kernels().single;
+      kernel(plan_.tables(), &at(next_frame_ * plan_.hop_length()), rows_.data(), scratch_.data());
       next_frame_ += count;
       frames -= count;
       for (std::size_t i = 0; i < count; ++i) {
@@ -234,10 +231,18 @@ class Framer {
     }
   }
 
+  // Whether computing a group is quicker than its frames one by one. What a group has too many are frames of stale
+  // samples, whose rows nobody reads; they must lie inside the buffer, though.
+  bool suits_a_group(std::size_t frames) const {
+    const std::size_t start = static_cast<std::size_t>(next_frame_ * plan_.hop_length() - begin_);
+    const std::size_t end = start + (width_ - 1) * plan_.hop_length() + plan_.window_length();
+    return 4 * frames > width_ && end <= buffer_.size();
+  }
+
   const Plan<Real>& plan_;
-  Group group_;               // full groups
-  FrameKernel<Real> single_;  // what is left over
+  std::size_t width_;  // frames of a group
   std::vector<Real> rows_;
+  std::vector<ScratchLine> scratch_;
   std::vector<Real> buffer_;
   Position samples_ = 0;  // taken so far
   Position next_frame_ = 0;

@@ -4,16 +4,10 @@
 #include <cstddef>
 #include <vector>
 
+#include "kernel.hpp"
 #include "options.hpp"
 
 namespace satn::frontend {
-
-// One band's weights over consecutive FFT bins. `count` is 0 for a band too narrow to hold a bin.
-struct MelBand {
-  std::size_t first_bin = 0;
-  std::size_t count = 0;
-  std::size_t offset = 0;  // of its first weight in MelFilterbank::weights
-};
 
 struct MelFilterbank {
   std::vector<MelBand> bands;

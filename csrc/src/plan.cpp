@@ -9,8 +9,10 @@
 namespace satn::frontend {
 
 template <class Real>
-Plan<Real>::Plan(const Options& options)
+Plan<Real>::Plan(const Options& options, Isa isa)
     : options_(options),
+      isa_(isa),
+      kernels_(frame_kernels<Real>(isa)),
       fft_(static_cast<std::size_t>(options.fft_size)),
       hop_length_(static_cast<std::size_t>(options.hop_length())) {
   const auto length = static_cast<std::size_t>(options.window_length());
@@ -35,6 +37,40 @@ Plan<Real>::Plan(const Options& options)
   const double gain = 2.0 * (1.0 + options.preemphasis) * window_sum;
   const double energy = std::numeric_limits<Real>::max() / (16.0 * std::max(bank.largest_gain(), 1.0));
   largest_sample_ = static_cast<Real>(std::sqrt(energy) / gain);
+  tables_ = make_tables();
+}
+
+template <class Real>
+KernelTables<Real> Plan<Real>::make_tables() const {
+  constexpr double kInverseLn10 = 0.43429448190325182765;
+  const bool take_log = options_.log != Log::none;
+  const bool clamp = options_.floor_mode == FloorMode::clamp;
+  const Real floor = static_cast<Real>(options_.floor);
+  // The logarithm wants normal numbers; only an exact zero meets the floor in the `zero` mode.
+  const Real least_unclamped = take_log ? std::numeric_limits<Real>::min() : Real(0);
+
+  KernelTables<Real> tables{};
+  tables.window_length = window_.size();
+  tables.hop_length = hop_length_;
+  tables.window = window_.data();
+  tables.remove_dc = options_.remove_dc;
+  tables.emphasise = options_.preemphasis_mode == PreemphasisMode::frame && options_.preemphasis > 0.0;
+  tables.emphasis_rest = static_cast<Real>(1.0 - options_.preemphasis);
+  tables.half = fft_.half();
+  tables.half_is_odd_power = FftTables<Real>::is_odd_power(fft_.half());
+  tables.twiddles = fft_.twiddles();
+  tables.positions = fft_.positions();
+  tables.split_real = fft_.split_real();
+  tables.split_imag = fft_.split_imag();
+  tables.n_mels = bands_.size();
+  tables.bands = bands_.data();
+  tables.mel_weights = mel_weights_.data();
+  tables.zero_becomes = clamp ? Real(0) : floor;
+  tables.least = clamp ? floor : least_unclamped;
+  tables.take_log = take_log;
+  tables.log_factor = static_cast<Real>(
+      options_.log == Log::ln ? 1.0 : (options_.log == Log::log10 ? kInverseLn10 : 10.0 * kInverseLn10));
+  return tables;
 }
 
 template <class Real>

@@ -6,7 +6,9 @@
 #include <memory>
 #include <vector>
 
-#include "fft.hpp"
+#include "fft_tables.hpp"
+#include "isa.hpp"
+#include "kernel.hpp"
 #include "mel.hpp"
 #include "options.hpp"
 #include "status.hpp"
@@ -18,8 +20,10 @@ class Plan {
  public:
   using Number = Real;
 
-  // Tables for resolved options (see `resolve`). Throws std::bad_alloc only.
-  explicit Plan(const Options& options);
+  // Tables for resolved options (see `resolve`) and a supported instruction set. Throws std::bad_alloc only.
+  Plan(const Options& options, Isa isa);
+  Plan(const Plan&) = delete;
+  Plan& operator=(const Plan&) = delete;
 
   const Options& options() const { return options_; }
 
@@ -29,10 +33,9 @@ class Plan {
   std::size_t hop_length() const { return hop_length_; }
   std::size_t empty_band_count() const { return empty_band_count_; }
 
-  const Real* window() const { return window_.data(); }
-  const FftTables<Real>& fft() const { return fft_; }
-  const std::vector<MelBand>& bands() const { return bands_; }
-  const Real* mel_weights() const { return mel_weights_.data(); }
+  Isa isa() const { return isa_; }
+  const FrameKernels<Real>& kernels() const { return kernels_; }
+  const KernelTables<Real>& tables() const { return tables_; }
 
   // Samples of padding before the first one: frame t covers [t * hop - left_padding, ... + window).
   std::size_t left_padding() const { return left_padding_; }
@@ -50,7 +53,11 @@ class Plan {
   Real largest_sample() const { return largest_sample_; }
 
  private:
+  KernelTables<Real> make_tables() const;
+
   Options options_;
+  Isa isa_;
+  FrameKernels<Real> kernels_;
   std::vector<Real> window_;
   FftTables<Real> fft_;
   std::vector<MelBand> bands_;
@@ -59,6 +66,7 @@ class Plan {
   std::size_t left_padding_ = 0;
   std::size_t empty_band_count_ = 0;
   Real largest_sample_ = 0;
+  KernelTables<Real> tables_;  // views of the above
 };
 
 extern template class Plan<float>;

@@ -5,105 +5,22 @@
 // last step reads it through a table, separates the two halves and squares. No reordering pass, no second buffer.
 #pragma once
 
-#include <cmath>
 #include <cstddef>
-#include <cstdint>
-#include <vector>
 
+#include "../kernel.hpp"
 #include "lane.hpp"
 
-namespace satn::frontend {
-
-// What depends on the size only. Twiddles are scalars, whatever the lane.
-template <class Real>
-class FftTables {
- public:
-  explicit FftTables(std::size_t size) : size_(size), half_(size / 2) {
-    std::size_t block = half_;
-    if (is_odd_power(half_)) {
-      append_twiddles(block, 1);
-      block /= 2;
-    }
-    for (; block > 4; block /= 4) {
-      append_twiddles(block, 3);
-    }
-    position_.resize(half_);
-    for (std::size_t k = 0; k < half_; ++k) {
-      position_[k] = static_cast<std::uint32_t>(digit_reversed(k));
-    }
-    for (std::size_t k = 0; k <= half_ / 2; ++k) {
-      split_real_.push_back(static_cast<Real>(std::cos(angle(k, size_))));
-      split_imag_.push_back(static_cast<Real>(std::sin(angle(k, size_))));
-    }
-  }
-
-  std::size_t size() const { return size_; }
-  std::size_t half() const { return half_; }
-  // Stage by stage: for powers 1..radix-1 of the stage's root, all real parts, then all imaginary parts.
-  const Real* twiddles() const { return twiddles_.data(); }
-  std::size_t position(std::size_t k) const { return position_[k]; }
-  Real split_real(std::size_t k) const { return split_real_[k]; }
-  Real split_imag(std::size_t k) const { return split_imag_[k]; }
-
-  static bool is_odd_power(std::size_t n) {
-    bool odd = false;
-    for (; n > 1; n /= 2) {
-      odd = !odd;
-    }
-    return odd;
-  }
-
- private:
-  static double angle(std::size_t k, std::size_t n) {
-    constexpr double kMinusTwoPi = -6.283185307179586476925286766559;
-    return kMinusTwoPi * static_cast<double>(k) / static_cast<double>(n);
-  }
-
-  void append_twiddles(std::size_t block, std::size_t powers) {
-    const std::size_t count = powers == 1 ? block / 2 : block / 4;
-    for (std::size_t power = 1; power <= powers; ++power) {
-      for (std::size_t j = 0; j < count; ++j) {
-        twiddles_.push_back(static_cast<Real>(std::cos(angle(power * j, block))));
-      }
-      for (std::size_t j = 0; j < count; ++j) {
-        twiddles_.push_back(static_cast<Real>(std::sin(angle(power * j, block))));
-      }
-    }
-  }
-
-  std::size_t digit_reversed(std::size_t k) const {
-    std::size_t block = half_;
-    std::size_t position = 0;
-    if (is_odd_power(half_)) {
-      block /= 2;
-      position += (k % 2) * block;
-      k /= 2;
-    }
-    while (block > 1) {
-      block /= 4;
-      position += (k % 4) * block;
-      k /= 4;
-    }
-    return position;
-  }
-
-  std::size_t size_;
-  std::size_t half_;
-  std::vector<Real> twiddles_;
-  std::vector<std::uint32_t> position_;
-  std::vector<Real> split_real_;
-  std::vector<Real> split_imag_;
-};
+namespace satn::frontend::SATN_ISA {
 
 template <class Lane>
 class RealFft {
  public:
   using Real = typename LaneTraits<Lane>::Real;
 
-  explicit RealFft(const FftTables<Real>& tables) : tables_(tables) {}
+  explicit RealFft(const KernelTables<Real>& tables) : tables_(tables) {}
 
-  // `real` and `imag` hold the even and the odd samples, half() each, and are overwritten. Writes FOUR TIMES the
-  // squared magnitude of bins 0..half() to `power`: the caller has a factor to apply anyway.
+  // `real` and `imag` hold the even and the odd samples, half each, and are overwritten. Writes FOUR TIMES the
+  // squared magnitude of bins 0..half to `power`: the caller has a factor to apply anyway.
   void power_spectrum(Lane* real, Lane* imag, Lane* power) const {
     transform(real, imag);
     split(real, imag, power);
@@ -111,10 +28,10 @@ class RealFft {
 
  private:
   void transform(Lane* real, Lane* imag) const {
-    const std::size_t half = tables_.half();
-    const Real* twiddles = tables_.twiddles();
+    const std::size_t half = tables_.half;
+    const Real* twiddles = tables_.twiddles;
     std::size_t block = half;
-    if (FftTables<Real>::is_odd_power(half)) {
+    if (tables_.half_is_odd_power) {
       radix2_stage(real, imag, block / 2, twiddles);
       twiddles += block;
       block /= 2;
@@ -202,20 +119,20 @@ class RealFft {
   }
 
   void split(const Lane* real, const Lane* imag, Lane* power) const {
-    const std::size_t half = tables_.half();
+    const std::size_t half = tables_.half;
     const Lane sum = real[0] + imag[0];
     const Lane difference = real[0] - imag[0];
     power[0] = sum * sum * Real(4);
     power[half] = difference * difference * Real(4);
     for (std::size_t k = 1; k <= half / 2; ++k) {
-      const std::size_t a = tables_.position(k);
-      const std::size_t b = tables_.position(half - k);
+      const std::size_t a = tables_.positions[k];
+      const std::size_t b = tables_.positions[half - k];
       const Lane even_r = real[a] + real[b];
       const Lane even_i = imag[a] - imag[b];
       const Lane odd_r = imag[a] + imag[b];
       const Lane odd_i = real[b] - real[a];
-      const Lane turned_r = odd_r * tables_.split_real(k) - odd_i * tables_.split_imag(k);
-      const Lane turned_i = odd_r * tables_.split_imag(k) + odd_i * tables_.split_real(k);
+      const Lane turned_r = odd_r * tables_.split_real[k] - odd_i * tables_.split_imag[k];
+      const Lane turned_i = odd_r * tables_.split_imag[k] + odd_i * tables_.split_real[k];
       const Lane low_r = even_r + turned_r;
       const Lane low_i = even_i + turned_i;
       const Lane high_r = even_r - turned_r;
@@ -225,7 +142,7 @@ class RealFft {
     }
   }
 
-  const FftTables<Real>& tables_;
+  const KernelTables<Real>& tables_;
 };
 
-}  // namespace satn::frontend
+}  // namespace satn::frontend::SATN_ISA

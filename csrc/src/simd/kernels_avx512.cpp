@@ -1,0 +1,11 @@
+// Compiled with -mavx512f and its companions.
+#define SATN_ISA avx512
+#define SATN_LANE_BYTES 64
+#include "frame_kernel.hpp"
+
+namespace satn::frontend {
+
+FrameKernels<float> avx512_float_kernels() { return avx512::kernels<float>(); }
+FrameKernels<double> avx512_double_kernels() { return avx512::kernels<double>(); }
+
+}  // namespace satn::frontend

@@ -1,0 +1,11 @@
+// 16 bytes are one register of every x86-64 and of every ARM with NEON.
+#define SATN_ISA baseline
+#define SATN_LANE_BYTES 16
+#include "frame_kernel.hpp"
+
+namespace satn::frontend {
+
+FrameKernels<float> baseline_float_kernels() { return baseline::kernels<float>(); }
+FrameKernels<double> baseline_double_kernels() { return baseline::kernels<double>(); }
+
+}  // namespace satn::frontend

@@ -1,0 +1,148 @@
+// A lane holds one number of each of several frames that are computed side by side.
+//
+// Everything between the samples and the log-Mel energies is written once, over a lane type: a plain float or double
+// (one frame at a time) or a Pack (several). A lane type offers +, - and * with lanes and with scalars, element by
+// element and without reordering, so that a frame's features depend neither on the frames computed beside it, nor on
+// the width, nor on the instruction set.
+//
+// The headers of this folder are compiled once per instruction set, each time into a namespace of its own (SATN_ISA)
+// with lanes of SATN_LANE_BYTES. They use no inline function from elsewhere: the linker could keep the copy that was
+// compiled for a processor that this one is not.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <type_traits>
+#include <utility>
+
+#if !defined(SATN_ISA) || !defined(SATN_LANE_BYTES)
+#error "include this from simd/kernels_*.cpp, which say for which instruction set"
+#endif
+
+namespace satn::frontend::SATN_ISA {
+
+template <class Real, std::size_t kWidth>
+struct Pack {
+  typedef Real Vector __attribute__((vector_size(kWidth * sizeof(Real))));
+  Vector values;
+
+  friend Pack operator+(Pack a, Pack b) { return {a.values + b.values}; }
+  friend Pack operator-(Pack a, Pack b) { return {a.values - b.values}; }
+  friend Pack operator*(Pack a, Pack b) { return {a.values * b.values}; }
+  friend Pack operator*(Pack a, Real b) { return {a.values * b}; }
+};
+
+template <class Lane>
+struct LaneTraits {
+  using Real = Lane;
+  static constexpr std::size_t width = 1;
+
+  static Lane all(Real value) { return value; }
+  static Lane at_least(Lane a, Real b) { return a < b ? b : a; }
+  static Lane replace_zero(Lane a, Real b) { return a == Real(0) ? b : a; }
+};
+
+template <class RealType, std::size_t kWidth>
+struct LaneTraits<Pack<RealType, kWidth>> {
+  using Real = RealType;
+  using Lane = Pack<RealType, kWidth>;
+  static constexpr std::size_t width = kWidth;
+
+  static Lane all(Real value) { return {typename Lane::Vector{} + value}; }
+  static Lane at_least(Lane a, Real b) {
+    const Lane least = all(b);
+    return {a.values < least.values ? least.values : a.values};
+  }
+  static Lane replace_zero(Lane a, Real b) { return {a.values == typename Lane::Vector{} ? all(b).values : a.values}; }
+};
+
+// ---- Frames to lanes and back: W numbers of each of W frames are a W x W matrix, to be transposed.
+// -------------------
+
+// a and b's lower (kHigh = 0) or upper halves, element by element in turn.
+template <std::size_t kHigh, class Real, std::size_t kWidth, std::size_t... kIndex>
+Pack<Real, kWidth> interleaved(Pack<Real, kWidth> a, Pack<Real, kWidth> b, std::index_sequence<kIndex...>) {
+  constexpr std::size_t kFirst = kHigh * kWidth / 2;
+#if defined(__clang__) || __GNUC__ >= 12
+  return {__builtin_shufflevector(a.values, b.values, (kFirst + kIndex / 2 + (kIndex % 2) * kWidth)...)};
+#else
+  using Integer = std::conditional_t<sizeof(Real) == 4, std::int32_t, std::int64_t>;
+  typedef Integer Mask __attribute__((vector_size(kWidth * sizeof(Real))));
+  return {__builtin_shuffle(a.values, b.values,
+                            Mask{static_cast<Integer>(kFirst + kIndex / 2 + (kIndex % 2) * kWidth)...})};
+#endif
+}
+
+// In place; log2(W) perfect shuffles.
+template <class Real, std::size_t kWidth>
+void transpose(Pack<Real, kWidth> (&rows)[kWidth]) {
+  constexpr auto kAll = std::make_index_sequence<kWidth>();
+  for (std::size_t round = 1; round < kWidth; round *= 2) {
+    Pack<Real, kWidth> next[kWidth];
+    for (std::size_t i = 0; i < kWidth / 2; ++i) {
+      next[2 * i] = interleaved<0>(rows[i], rows[i + kWidth / 2], kAll);
+      next[2 * i + 1] = interleaved<1>(rows[i], rows[i + kWidth / 2], kAll);
+    }
+    for (std::size_t i = 0; i < kWidth; ++i) {
+      rows[i] = next[i];
+    }
+  }
+}
+
+// lanes[n] receives number n of every frame; frame i's numbers start at from[i * stride].
+template <class Real, std::size_t kWidth>
+void gather(const Real* from, std::size_t stride, std::size_t count, Pack<Real, kWidth>* lanes) {
+  std::size_t n = 0;
+  for (; n + kWidth <= count; n += kWidth) {
+    Pack<Real, kWidth> block[kWidth];
+    for (std::size_t i = 0; i < kWidth; ++i) {
+      __builtin_memcpy(&block[i], from + i * stride + n, sizeof block[i]);
+    }
+    transpose(block);
+    for (std::size_t i = 0; i < kWidth; ++i) {
+      lanes[n + i] = block[i];
+    }
+  }
+  for (; n < count; ++n) {
+    for (std::size_t i = 0; i < kWidth; ++i) {
+      lanes[n].values[i] = from[i * stride + n];
+    }
+  }
+}
+
+template <class Real>
+void gather(const Real* from, std::size_t /*stride*/, std::size_t count, Real* lanes) {
+  for (std::size_t n = 0; n < count; ++n) {
+    lanes[n] = from[n];
+  }
+}
+
+// The way back: frame i's numbers go to to[i * stride].
+template <class Real, std::size_t kWidth>
+void scatter(const Pack<Real, kWidth>* lanes, std::size_t count, Real* to, std::size_t stride) {
+  std::size_t n = 0;
+  for (; n + kWidth <= count; n += kWidth) {
+    Pack<Real, kWidth> block[kWidth];
+    for (std::size_t i = 0; i < kWidth; ++i) {
+      block[i] = lanes[n + i];
+    }
+    transpose(block);
+    for (std::size_t i = 0; i < kWidth; ++i) {
+      __builtin_memcpy(to + i * stride + n, &block[i], sizeof block[i]);
+    }
+  }
+  for (; n < count; ++n) {
+    for (std::size_t i = 0; i < kWidth; ++i) {
+      to[i * stride + n] = lanes[n].values[i];
+    }
+  }
+}
+
+template <class Real>
+void scatter(const Real* lanes, std::size_t count, Real* to, std::size_t /*stride*/) {
+  for (std::size_t n = 0; n < count; ++n) {
+    to[n] = lanes[n];
+  }
+}
+
+}  // namespace satn::frontend::SATN_ISA
