@@ -16,7 +16,8 @@ template <class Real>
 class DeltaFilter {
  public:
   explicit DeltaFilter(const Plan<Real>& plan)
-      : width_(plan.n_mels()),
+      : plan_(plan),
+        width_(plan.n_mels()),
         reach_(static_cast<std::size_t>(plan.options().delta_window)),
         rows_(2 * reach_ + 1),
         statics_(rows_ * width_),
@@ -72,25 +73,19 @@ class DeltaFilter {
   }
 
   void regress(const std::vector<Real>& rows, std::size_t t, std::size_t last, Real* out) const {
+    const Real* after[kMaxDeltaWindow];
+    const Real* before[kMaxDeltaWindow];
     for (std::size_t i = 1; i <= reach_; ++i) {
-      const Real* after = at(rows, std::min(t + i, last));
-      const Real* before = at(rows, t > i ? t - i : 0);
-      const Real weight = weights_[i - 1];
-      if (i == 1) {
-        for (std::size_t k = 0; k < width_; ++k) {
-          out[k] = weight * (after[k] - before[k]);
-        }
-      } else {
-        for (std::size_t k = 0; k < width_; ++k) {
-          out[k] = out[k] + weight * (after[k] - before[k]);
-        }
-      }
+      after[i - 1] = at(rows, std::min(t + i, last));
+      before[i - 1] = at(rows, t > i ? t - i : 0);
     }
+    plan_.kernels().regress(after, before, weights_.data(), reach_, width_, out);
   }
 
   const Real* at(const std::vector<Real>& ring, std::size_t t) const { return ring.data() + t % rows_ * width_; }
   Real* at(std::vector<Real>& ring, std::size_t t) { return ring.data() + t % rows_ * width_; }
 
+  const Plan<Real>& plan_;
   std::size_t width_;
   std::size_t reach_;
   std::size_t rows_;

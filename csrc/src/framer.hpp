@@ -62,18 +62,9 @@ class Framer {
         return {};
       }
     }
-    const double scale = plan_.scale(audio.data());
-    const Real largest = plan_.largest_sample();
-    constexpr std::size_t kBlock = 1024;  // short enough to stop early, long enough to be vectorised
-    for (std::size_t start = 0; start < audio.size(); start += kBlock) {
-      const std::size_t stop = std::min(audio.size(), start + kBlock);
-      int bad = 0;
-      for (std::size_t i = start; i < stop; ++i) {
-        bad |= !(std::abs(scaled(audio[i], scale)) <= largest);
-      }
-      if (bad != 0) {
-        return name_bad_sample(audio, start, scale);
-      }
+    const double factor = plan_.scale(audio.data());
+    if (!kernels(audio).fit(audio.data(), audio.size(), factor, plan_.largest_sample())) {
+      return name_bad_sample(audio, factor);
     }
     return {};
   }
@@ -89,7 +80,7 @@ class Framer {
       }
       if (begin_ > end_) {  // a hop longer than the window: some samples belong to no frame
         const auto gap = static_cast<std::size_t>(std::min<Position>(begin_ - end_, audio.size() - done));
-        previous_ = scaled(audio[done + gap - 1], scale);
+        previous_ = kernels(audio).scaled(audio[done + gap - 1], scale);
         end_ += gap;
         samples_ += gap;
         done += gap;
@@ -143,18 +134,14 @@ class Framer {
   Real& at(Position position) { return buffer_[static_cast<std::size_t>(position - begin_)]; }
 
   template <class Sample>
-  static Real scaled(Sample sample, double scale) {
-    if constexpr (std::is_same_v<Sample, double>) {
-      return static_cast<Real>(sample * scale);
-    } else {
-      return static_cast<Real>(sample) * static_cast<Real>(scale);
-    }
+  const SampleKernels<Real, Sample>& kernels(Span<const Sample> audio) const {
+    return plan_.kernels().samples(audio.data());
   }
 
   template <class Sample>
-  Status name_bad_sample(Span<const Sample> audio, std::size_t start, double scale) const {
-    std::size_t i = start;
-    while (i + 1 < audio.size() && std::abs(scaled(audio[i], scale)) <= plan_.largest_sample()) {
+  Status name_bad_sample(Span<const Sample> audio, double factor) const {
+    std::size_t i = 0;
+    while (i + 1 < audio.size() && std::abs(kernels(audio).scaled(audio[i], factor)) <= plan_.largest_sample()) {
       ++i;
     }
     const double value = static_cast<double>(audio[i]);
@@ -193,16 +180,13 @@ class Framer {
   template <class Sample>
   void append(Span<const Sample> audio, double scale) {
     Real* to = &at(end_);
+    kernels(audio).scale(audio.data(), audio.size(), scale, to);
     if (plan_.options().preemphasis_mode == PreemphasisMode::signal && plan_.options().preemphasis > 0.0) {
-      const Real rest = static_cast<Real>(1.0 - plan_.options().preemphasis);  // as in FrameKernel
+      const Real rest = static_cast<Real>(1.0 - plan_.options().preemphasis);  // as within frames
       for (std::size_t i = 0; i < audio.size(); ++i) {
-        const Real x = scaled(audio[i], scale);
+        const Real x = to[i];
         to[i] = (x - previous_) + rest * previous_;  // previous_ starts as 0
         previous_ = x;
-      }
-    } else {
-      for (std::size_t i = 0; i < audio.size(); ++i) {
-        to[i] = scaled(audio[i], scale);
       }
     }
     end_ += audio.size();

@@ -3,15 +3,15 @@
 namespace satn::frontend {
 
 // One pair for each file simd/kernels_*.cpp.
-FrameKernels<float> baseline_float_kernels();
-FrameKernels<double> baseline_double_kernels();
-FrameKernels<float> avx2_float_kernels();
-FrameKernels<double> avx2_double_kernels();
-FrameKernels<float> avx512_float_kernels();
-FrameKernels<double> avx512_double_kernels();
+Kernels<float> baseline_float_kernels();
+Kernels<double> baseline_double_kernels();
+Kernels<float> avx2_float_kernels();
+Kernels<double> avx2_double_kernels();
+Kernels<float> avx512_float_kernels();
+Kernels<double> avx512_double_kernels();
 
 template <>
-FrameKernels<float> frame_kernels<float>([[maybe_unused]] Isa isa) {
+Kernels<float> kernels_for<float>([[maybe_unused]] Isa isa) {
 #if defined(SATN_FRONTEND_X86_KERNELS)
   if (isa != Isa::baseline) {
     return isa == Isa::avx2 ? avx2_float_kernels() : avx512_float_kernels();
@@ -21,7 +21,7 @@ FrameKernels<float> frame_kernels<float>([[maybe_unused]] Isa isa) {
 }
 
 template <>
-FrameKernels<double> frame_kernels<double>([[maybe_unused]] Isa isa) {
+Kernels<double> kernels_for<double>([[maybe_unused]] Isa isa) {
 #if defined(SATN_FRONTEND_X86_KERNELS)
   if (isa != Isa::baseline) {
     return isa == Isa::avx2 ? avx2_double_kernels() : avx512_double_kernels();

@@ -46,16 +46,35 @@ struct KernelTables {
 template <class Real>
 using FrameKernel = void (*)(const KernelTables<Real>& tables, const Real* samples, Real* rows, void* scratch);
 
+// What happens to samples on their way into frames.
+template <class Real, class Sample>
+struct SampleKernels {
+  Real (*scaled)(Sample sample, double factor);
+  // Whether every scaled sample is a number of at most that magnitude.
+  bool (*fit)(const Sample* samples, std::size_t count, double factor, Real largest);
+  void (*scale)(const Sample* samples, std::size_t count, double factor, Real* to);
+};
+
 template <class Real>
-struct FrameKernels {
+struct Kernels {
   std::size_t width;  // frames that `group` computes at once
   FrameKernel<Real> group;
   FrameKernel<Real> single;
   std::size_t (*scratch_bytes)(const KernelTables<Real>& tables);
+  // out = sum over i < reach of weights[i] * (after[i] - before[i]), for `count` numbers.
+  void (*regress)(const Real* const* after, const Real* const* before, const Real* weights, std::size_t reach,
+                  std::size_t count, Real* out);
+  SampleKernels<Real, float> float_samples;
+  SampleKernels<Real, double> double_samples;
+  SampleKernels<Real, std::int16_t> int16_samples;
+
+  const SampleKernels<Real, float>& samples(const float*) const { return float_samples; }
+  const SampleKernels<Real, double>& samples(const double*) const { return double_samples; }
+  const SampleKernels<Real, std::int16_t>& samples(const std::int16_t*) const { return int16_samples; }
 };
 
 // The kernels for an instruction set that this processor has.
 template <class Real>
-FrameKernels<Real> frame_kernels(Isa isa);
+Kernels<Real> kernels_for(Isa isa);
 
 }  // namespace satn::frontend

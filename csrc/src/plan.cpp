@@ -12,7 +12,7 @@ template <class Real>
 Plan<Real>::Plan(const Options& options, Isa isa)
     : options_(options),
       isa_(isa),
-      kernels_(frame_kernels<Real>(isa)),
+      kernels_(kernels_for<Real>(isa)),
       fft_(static_cast<std::size_t>(options.fft_size)),
       hop_length_(static_cast<std::size_t>(options.hop_length())) {
   const auto length = static_cast<std::size_t>(options.window_length());

@@ -34,7 +34,7 @@ class Plan {
   std::size_t empty_band_count() const { return empty_band_count_; }
 
   Isa isa() const { return isa_; }
-  const FrameKernels<Real>& kernels() const { return kernels_; }
+  const Kernels<Real>& kernels() const { return kernels_; }
   const KernelTables<Real>& tables() const { return tables_; }
 
   // Samples of padding before the first one: frame t covers [t * hop - left_padding, ... + window).
@@ -57,7 +57,7 @@ class Plan {
 
   Options options_;
   Isa isa_;
-  FrameKernels<Real> kernels_;
+  Kernels<Real> kernels_;
   std::vector<Real> window_;
   FftTables<Real> fft_;
   std::vector<MelBand> bands_;

@@ -57,8 +57,8 @@ class RealFft {
       const Lane difference_i = imag[j] - imag[j + quarter];
       real[j] = sum_r;
       imag[j] = sum_i;
-      real[j + quarter] = difference_r * cosine[j] - difference_i * sine[j];
-      imag[j + quarter] = difference_r * sine[j] + difference_i * cosine[j];
+      real[j + quarter] = multiply_subtract(difference_r, cosine[j], difference_i * sine[j]);
+      imag[j + quarter] = multiply_add(difference_r, sine[j], difference_i * cosine[j]);
     }
   }
 
@@ -97,12 +97,12 @@ class RealFft {
       const Butterfly x(real + j, imag + j, quarter);
       real[j] = x.r0;
       imag[j] = x.i0;
-      real[j + quarter] = x.r1 * c1[j] - x.i1 * s1[j];
-      imag[j + quarter] = x.r1 * s1[j] + x.i1 * c1[j];
-      real[j + 2 * quarter] = x.r2 * c2[j] - x.i2 * s2[j];
-      imag[j + 2 * quarter] = x.r2 * s2[j] + x.i2 * c2[j];
-      real[j + 3 * quarter] = x.r3 * c3[j] - x.i3 * s3[j];
-      imag[j + 3 * quarter] = x.r3 * s3[j] + x.i3 * c3[j];
+      real[j + quarter] = multiply_subtract(x.r1, c1[j], x.i1 * s1[j]);
+      imag[j + quarter] = multiply_add(x.r1, s1[j], x.i1 * c1[j]);
+      real[j + 2 * quarter] = multiply_subtract(x.r2, c2[j], x.i2 * s2[j]);
+      imag[j + 2 * quarter] = multiply_add(x.r2, s2[j], x.i2 * c2[j]);
+      real[j + 3 * quarter] = multiply_subtract(x.r3, c3[j], x.i3 * s3[j]);
+      imag[j + 3 * quarter] = multiply_add(x.r3, s3[j], x.i3 * c3[j]);
     }
   }
 
@@ -131,14 +131,14 @@ class RealFft {
       const Lane even_i = imag[a] - imag[b];
       const Lane odd_r = imag[a] + imag[b];
       const Lane odd_i = real[b] - real[a];
-      const Lane turned_r = odd_r * tables_.split_real[k] - odd_i * tables_.split_imag[k];
-      const Lane turned_i = odd_r * tables_.split_imag[k] + odd_i * tables_.split_real[k];
+      const Lane turned_r = multiply_subtract(odd_r, tables_.split_real[k], odd_i * tables_.split_imag[k]);
+      const Lane turned_i = multiply_add(odd_r, tables_.split_imag[k], odd_i * tables_.split_real[k]);
       const Lane low_r = even_r + turned_r;
       const Lane low_i = even_i + turned_i;
       const Lane high_r = even_r - turned_r;
       const Lane high_i = even_i - turned_i;
-      power[k] = low_r * low_r + low_i * low_i;
-      power[half - k] = high_r * high_r + high_i * high_i;
+      power[k] = multiply_add(low_r, low_r, low_i * low_i);
+      power[half - k] = multiply_add(high_r, high_r, high_i * high_i);
     }
   }
 

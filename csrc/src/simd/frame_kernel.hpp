@@ -4,6 +4,7 @@
 #include <cstddef>
 
 #include "../kernel.hpp"
+#include "elementwise.hpp"
 #include "fft.hpp"
 #include "lane.hpp"
 #include "log.hpp"
@@ -35,25 +36,15 @@ class LaneKernel {
 
   void compute(const Real* samples, Real* rows) const {
     gather(samples, tables_.hop_length, tables_.window_length, samples_);
-    if (tables_.remove_dc) {
-      remove_dc();
-    }
+    const Lane mean = tables_.remove_dc ? sum() * (Real(1) / static_cast<Real>(tables_.window_length)) : Traits::all(0);
     if (tables_.emphasise) {
-      fill_emphasised();
+      fill_emphasised(mean);
     } else {
-      fill();
+      fill(mean);
     }
     RealFft<Lane>(tables_).power_spectrum(real_, imag_, power_);
     apply_filterbank();
     scatter(energies_, tables_.n_mels, rows, tables_.n_mels);
-  }
-
-  void remove_dc() const {
-    const std::size_t length = tables_.window_length;
-    const Lane mean = sum() * (Real(1) / static_cast<Real>(length));
-    for (std::size_t n = 0; n < length; ++n) {
-      samples_[n] = samples_[n] - mean;
-    }
   }
 
   // Four partial sums: quicker, and closer to the exact sum than one.
@@ -76,33 +67,37 @@ class LaneKernel {
     return (s0 + s1) + (s2 + s3);
   }
 
-  // Windowed samples to the FFT's input: even ones to `real`, odd ones to `imag`, zeros up to the FFT's size.
-  void fill() const {
+  // Windowed samples, less their mean, to the FFT's input: even ones to `real`, odd ones to `imag`, zeros up to the
+  // FFT's size.
+  void fill(Lane mean) const {
     const std::size_t pairs = tables_.window_length / 2;
     const Lane* x = samples_;
     const Real* window = tables_.window;
     for (std::size_t n = 0; n < pairs; ++n) {
-      real_[n] = x[2 * n] * window[2 * n];
-      imag_[n] = x[2 * n + 1] * window[2 * n + 1];
+      real_[n] = (x[2 * n] - mean) * window[2 * n];
+      imag_[n] = (x[2 * n + 1] - mean) * window[2 * n + 1];
     }
-    finish_fill(tables_.window_length % 2 != 0 ? x[2 * pairs] : Traits::all(0));
+    finish_fill(tables_.window_length % 2 != 0 ? x[2 * pairs] - mean : Traits::all(0));
   }
 
   // The same with pre-emphasis within the frame: x[n] - c x[n-1] as (x[n] - x[n-1]) + (1 - c) x[n-1]. At low
-  // frequencies, where the two nearly cancel, the rounding of c would cost up to 33 times the precision.
-  void fill_emphasised() const {
+  // frequencies, where the two nearly cancel, the rounding of c would cost up to 33 times the precision. The mean
+  // drops out of the first part.
+  void fill_emphasised(Lane mean) const {
     const std::size_t pairs = tables_.window_length / 2;
     const Lane* x = samples_;
     const Real* window = tables_.window;
-    const Real rest = tables_.emphasis_rest;
-    real_[0] = x[0] * rest * window[0];
-    imag_[0] = ((x[1] - x[0]) + x[0] * rest) * window[1];
+    real_[0] = (x[0] - mean) * tables_.emphasis_rest * window[0];
+    imag_[0] = emphasised(x + 1, mean) * window[1];
     for (std::size_t n = 1; n < pairs; ++n) {
-      real_[n] = ((x[2 * n] - x[2 * n - 1]) + x[2 * n - 1] * rest) * window[2 * n];
-      imag_[n] = ((x[2 * n + 1] - x[2 * n]) + x[2 * n] * rest) * window[2 * n + 1];
+      real_[n] = emphasised(x + 2 * n, mean) * window[2 * n];
+      imag_[n] = emphasised(x + 2 * n + 1, mean) * window[2 * n + 1];
     }
-    const std::size_t last = 2 * pairs;
-    finish_fill(tables_.window_length % 2 != 0 ? (x[last] - x[last - 1]) + x[last - 1] * rest : Traits::all(0));
+    finish_fill(tables_.window_length % 2 != 0 ? emphasised(x + 2 * pairs, mean) : Traits::all(0));
+  }
+
+  Lane emphasised(const Lane* x, Lane mean) const {
+    return multiply_add(x[-1] - mean, tables_.emphasis_rest, x[0] - x[-1]);
   }
 
   void finish_fill(Lane odd_sample) const {
@@ -125,7 +120,7 @@ class LaneKernel {
       const Real* weights = tables_.mel_weights + band.offset;
       Lane energy = Traits::all(0);
       for (std::size_t i = 0; i < band.count; ++i) {
-        energy = energy + power_[band.first_bin + i] * weights[i];
+        energy = multiply_add(power_[band.first_bin + i], weights[i], energy);
       }
       energy = Traits::at_least(Traits::replace_zero(energy, tables_.zero_becomes), tables_.least);
       energies_[m] = tables_.take_log ? natural_log(energy) * tables_.log_factor : energy;
@@ -141,10 +136,17 @@ class LaneKernel {
 };
 
 template <class Real>
-FrameKernels<Real> kernels() {
+Kernels<Real> kernels() {
   constexpr std::size_t kWidth = SATN_LANE_BYTES / sizeof(Real);
   using Group = LaneKernel<Pack<Real, kWidth>>;
-  return {kWidth, &Group::run, &LaneKernel<Real>::run, &Group::scratch_bytes};
+  return {kWidth,
+          &Group::run,
+          &LaneKernel<Real>::run,
+          &Group::scratch_bytes,
+          &regress<Real>,
+          SampleLoops<Real, float>::kernels(),
+          SampleLoops<Real, double>::kernels(),
+          SampleLoops<Real, std::int16_t>::kernels()};
 }
 
 }  // namespace satn::frontend::SATN_ISA

@@ -5,7 +5,7 @@
 
 namespace satn::frontend {
 
-FrameKernels<float> avx512_float_kernels() { return avx512::kernels<float>(); }
-FrameKernels<double> avx512_double_kernels() { return avx512::kernels<double>(); }
+Kernels<float> avx512_float_kernels() { return avx512::kernels<float>(); }
+Kernels<double> avx512_double_kernels() { return avx512::kernels<double>(); }
 
 }  // namespace satn::frontend

@@ -5,7 +5,7 @@
 
 namespace satn::frontend {
 
-FrameKernels<float> baseline_float_kernels() { return baseline::kernels<float>(); }
-FrameKernels<double> baseline_double_kernels() { return baseline::kernels<double>(); }
+Kernels<float> baseline_float_kernels() { return baseline::kernels<float>(); }
+Kernels<double> baseline_double_kernels() { return baseline::kernels<double>(); }
 
 }  // namespace satn::frontend

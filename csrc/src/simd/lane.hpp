@@ -1,9 +1,10 @@
 // A lane holds one number of each of several frames that are computed side by side.
 //
 // Everything between the samples and the log-Mel energies is written once, over a lane type: a plain float or double
-// (one frame at a time) or a Pack (several). A lane type offers +, - and * with lanes and with scalars, element by
-// element and without reordering, so that a frame's features depend neither on the frames computed beside it, nor on
-// the width, nor on the instruction set.
+// (one frame at a time) or a Pack (several). A lane type offers +, -, * and multiply_add with lanes and with scalars,
+// element by element and without reordering, so that a frame's features depend neither on the frames computed beside
+// it nor on the width. They depend on the instruction set only through multiply_add, which rounds once where the
+// processor can and twice where not.
 //
 // The headers of this folder are compiled once per instruction set, each time into a namespace of its own (SATN_ISA)
 // with lanes of SATN_LANE_BYTES. They use no inline function from elsewhere: the linker could keep the copy that was
@@ -14,6 +15,10 @@
 #include <cstdint>
 #include <type_traits>
 #include <utility>
+
+#if defined(__FMA__)
+#include <immintrin.h>
+#endif
 
 #if !defined(SATN_ISA) || !defined(SATN_LANE_BYTES)
 #error "include this from simd/kernels_*.cpp, which say for which instruction set"
@@ -31,6 +36,64 @@ struct Pack {
   friend Pack operator*(Pack a, Pack b) { return {a.values * b.values}; }
   friend Pack operator*(Pack a, Real b) { return {a.values * b}; }
 };
+
+// a * b + c and a * b - c, rounded once where SATN_LANES_FUSE, for every lane type alike.
+#if SATN_LANE_BYTES > 16 && defined(__FMA__)
+#define SATN_LANES_FUSE
+#endif
+
+template <class Real>
+Real multiply_add(Real a, Real b, Real c) {
+#if !defined(SATN_LANES_FUSE)
+  return a * b + c;
+#else
+  if constexpr (sizeof(Real) == sizeof(float)) {
+    return __builtin_fmaf(a, b, c);
+  } else {
+    return __builtin_fma(a, b, c);
+  }
+#endif
+}
+
+template <class Real>
+Real multiply_subtract(Real a, Real b, Real c) {
+  return multiply_add(a, b, -c);
+}
+
+template <class Real, std::size_t kWidth>
+Pack<Real, kWidth> multiply_add(Pack<Real, kWidth> a, Pack<Real, kWidth> b, Pack<Real, kWidth> c) {
+#if !defined(SATN_LANES_FUSE)
+  return a * b + c;
+#elif SATN_LANE_BYTES == 64
+  if constexpr (kWidth == 16) {
+    return {_mm512_fmadd_ps(a.values, b.values, c.values)};
+  } else {
+    return {_mm512_fmadd_pd(a.values, b.values, c.values)};
+  }
+#else
+  if constexpr (kWidth == 8) {
+    return {_mm256_fmadd_ps(a.values, b.values, c.values)};
+  } else {
+    return {_mm256_fmadd_pd(a.values, b.values, c.values)};
+  }
+#endif
+}
+
+template <class Real, std::size_t kWidth>
+Pack<Real, kWidth> multiply_subtract(Pack<Real, kWidth> a, Pack<Real, kWidth> b, Pack<Real, kWidth> c) {
+  return multiply_add(a, b, Pack<Real, kWidth>{-c.values});
+}
+
+// With a scalar factor.
+template <class Real, std::size_t kWidth>
+Pack<Real, kWidth> multiply_add(Pack<Real, kWidth> a, Real b, Pack<Real, kWidth> c) {
+  return multiply_add(a, Pack<Real, kWidth>{typename Pack<Real, kWidth>::Vector{} + b}, c);
+}
+
+template <class Real, std::size_t kWidth>
+Pack<Real, kWidth> multiply_subtract(Pack<Real, kWidth> a, Real b, Pack<Real, kWidth> c) {
+  return multiply_subtract(a, Pack<Real, kWidth>{typename Pack<Real, kWidth>::Vector{} + b}, c);
+}
 
 template <class Lane>
 struct LaneTraits {

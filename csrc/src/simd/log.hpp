@@ -58,12 +58,12 @@ Lane natural_log_of_floats(Lane x) {
                                      -1.6668057665e-1F, 2.0000714765e-1F, -2.4999993993e-1F, 3.3333331174e-1F};
   Lane series = Traits::all(7.0376836292e-2F);
   for (const float coefficient : kCoefficients) {
-    series = series * y + Traits::all(coefficient);
+    series = multiply_add(series, y, Traits::all(coefficient));
   }
   series = series * y * square;
-  series = series + exponent * -2.12194440e-4F;  // ln 2, in two parts
-  series = series - square * 0.5F;
-  return (y + series) + exponent * 0.693359375F;
+  series = multiply_add(exponent, -2.12194440e-4F, series);  // ln 2, in two parts
+  series = multiply_add(square, -0.5F, series);
+  return multiply_add(exponent, 0.693359375F, y + series);
 }
 
 inline float natural_log(float x) { return natural_log_of_floats(x); }
