@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from satn_fast import _frontend
 
-__all__ = ["LogMel", "LogMelStream"]
+__all__ = ["LogMel", "LogMelStream", "supported_isas"]
 
 _PRESETS = ("kaldi", "kaldi-hamming", "htk", "psf", "torchaudio", "librosa")
 _SAMPLE_TYPES = (np.dtype(np.float32), np.dtype(np.float64), np.dtype(np.int16))
@@ -76,7 +76,8 @@ class LogMel:
 
     Raises:
         TypeError: If an override has no such name; the message lists the names there are.
-        ValueError: If a value is out of range or contradicts another; the message names it and the remedy.
+        ValueError: If a value is out of range or contradicts another, or ``SATN_FAST_ISA`` names an instruction set
+            that is not to be had; the message names it and the remedy.
 
     Warns:
         UserWarning: If bands are too narrow to hold an FFT bin; their features are constant.
@@ -219,6 +220,15 @@ class LogMel:
         return self._plan.feature_count
 
     @property
+    def isa(self) -> str:
+        """Instruction set in use, "sse2", "avx2", "avx512", "neon" or "scalar".
+
+        The best that this processor has; the environment variable ``SATN_FAST_ISA``, read when a front end is made,
+        forces another. Features are the same to float rounding.
+        """
+        return self._plan.isa
+
+    @property
     def frame_length(self) -> int:
         """Window length in samples."""
         return self._plan.window_length
@@ -318,6 +328,16 @@ class LogMelStream:
     def reset(self) -> None:
         """Forgets everything, ready for the next utterance."""
         self._stream.reset()
+
+
+def supported_isas() -> list[str]:
+    """Instruction sets that this build and processor have, slowest first; the values of ``SATN_FAST_ISA``.
+
+    Example:
+        >>> LogMel().isa in supported_isas()
+        True
+    """
+    return _frontend.supported_isas()
 
 
 def _rebuild(description: dict[str, Any]) -> LogMel:

@@ -70,12 +70,12 @@ def _machine() -> dict[str, Any]:
 
 def _front_end() -> str:
     try:
-        from satn_fast.frontend import LogMel
+        from satn_fast.frontend import LogMel, supported_isas
 
-        LogMel()
-    except ImportError as error:
+        isa = LogMel().isa
+    except (ImportError, ValueError) as error:
         return f"not usable: {error}"
-    return "compiled extension, loaded"
+    return f"uses {isa} of {', '.join(supported_isas())} (SATN_FAST_ISA chooses)"
 
 
 def _installed(packages: tuple[str, ...]) -> str:
