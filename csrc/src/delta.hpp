@@ -1,4 +1,4 @@
-// Deltas and delta-deltas of rows that arrive one by one.
+// Deltas and delta-deltas.
 //
 // HTK's regression over N frames on each side, d[t] = sum_i i (x[t+i] - x[t-i]) / (2 sum_i i^2), edge frames repeated;
 // the delta-deltas are the same of the deltas. Row t can leave once row t + 2N has arrived, or the utterance ended.
@@ -12,24 +12,51 @@
 
 namespace satn::frontend {
 
+// The regression itself, wherever the rows are kept.
+template <class Real>
+class DeltaRegression {
+ public:
+  explicit DeltaRegression(const Plan<Real>& plan) : plan_(plan) {
+    const auto reach = static_cast<std::size_t>(plan.options().delta_window);
+    double squares = 0.0;
+    for (std::size_t i = 1; i <= reach; ++i) {
+      squares += static_cast<double>(i * i);
+    }
+    for (std::size_t i = 1; i <= reach; ++i) {
+      weights_.push_back(static_cast<Real>(static_cast<double>(i) / (2.0 * squares)));
+    }
+  }
+
+  std::size_t reach() const { return weights_.size(); }
+
+  // Deltas of row t to `out`; `row(i)` is where row i stands, `last` the utterance's last row.
+  template <class Row>
+  void regress(Row&& row, std::size_t t, std::size_t last, Real* out) const {
+    const Real* after[kMaxDeltaWindow];
+    const Real* before[kMaxDeltaWindow];
+    for (std::size_t i = 1; i <= reach(); ++i) {
+      after[i - 1] = row(std::min(t + i, last));
+      before[i - 1] = row(t > i ? t - i : 0);
+    }
+    plan_.kernels().regress(after, before, weights_.data(), reach(), plan_.n_mels(), out);
+  }
+
+ private:
+  const Plan<Real>& plan_;
+  std::vector<Real> weights_;
+};
+
+// Rows that arrive one by one, of which it keeps as many as the regression reaches.
 template <class Real>
 class DeltaFilter {
  public:
   explicit DeltaFilter(const Plan<Real>& plan)
-      : plan_(plan),
+      : regression_(plan),
         width_(plan.n_mels()),
-        reach_(static_cast<std::size_t>(plan.options().delta_window)),
+        reach_(regression_.reach()),
         rows_(2 * reach_ + 1),
         statics_(rows_ * width_),
-        deltas_(rows_ * width_) {
-    double squares = 0.0;
-    for (std::size_t i = 1; i <= reach_; ++i) {
-      squares += static_cast<double>(i * i);
-    }
-    for (std::size_t i = 1; i <= reach_; ++i) {
-      weights_.push_back(static_cast<Real>(static_cast<double>(i) / (2.0 * squares)));
-    }
-  }
+        deltas_(rows_ * width_) {}
 
   void reset() { arrived_ = 0; }
 
@@ -72,24 +99,17 @@ class DeltaFilter {
     return true;
   }
 
-  void regress(const std::vector<Real>& rows, std::size_t t, std::size_t last, Real* out) const {
-    const Real* after[kMaxDeltaWindow];
-    const Real* before[kMaxDeltaWindow];
-    for (std::size_t i = 1; i <= reach_; ++i) {
-      after[i - 1] = at(rows, std::min(t + i, last));
-      before[i - 1] = at(rows, t > i ? t - i : 0);
-    }
-    plan_.kernels().regress(after, before, weights_.data(), reach_, width_, out);
+  void regress(const std::vector<Real>& ring, std::size_t t, std::size_t last, Real* out) const {
+    regression_.regress([this, &ring](std::size_t i) { return at(ring, i); }, t, last, out);
   }
 
   const Real* at(const std::vector<Real>& ring, std::size_t t) const { return ring.data() + t % rows_ * width_; }
   Real* at(std::vector<Real>& ring, std::size_t t) { return ring.data() + t % rows_ * width_; }
 
-  const Plan<Real>& plan_;
+  DeltaRegression<Real> regression_;
   std::size_t width_;
   std::size_t reach_;
   std::size_t rows_;
-  std::vector<Real> weights_;
   std::vector<Real> statics_;  // the last 2N + 1 rows
   std::vector<Real> deltas_;   // the last 2N + 1 deltas
   std::size_t arrived_ = 0;

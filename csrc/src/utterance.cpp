@@ -82,16 +82,24 @@ void UtteranceExtractor<Real>::clip(Real* rows, std::size_t frames) const {
 }
 
 template <class Real>
-void UtteranceExtractor<Real>::append_deltas(Real* rows, std::size_t frames) {
-  const std::size_t stride = plan_->feature_count();
-  deltas_.reset();
-  Real* out = rows;
-  for (std::size_t t = 0; t < frames; ++t) {
-    if (deltas_.push(rows + t * stride, out)) {
-      out += stride;
+void UtteranceExtractor<Real>::append_deltas(Real* rows, std::size_t frames) const {
+  // Delta-deltas follow the deltas at the distance that they look ahead, so that what they read is still in the cache.
+  const auto reach = static_cast<std::size_t>(plan_->options().delta_window);
+  for (std::size_t t = 0; t < frames + reach; ++t) {
+    if (t < frames) {
+      regress_row(rows, frames, t, 0);
+    }
+    if (t >= reach) {
+      regress_row(rows, frames, t - reach, plan_->n_mels());
     }
   }
-  deltas_.finish(out, stride);
+}
+
+template <class Real>
+void UtteranceExtractor<Real>::regress_row(Real* rows, std::size_t frames, std::size_t t, std::size_t column) const {
+  const std::size_t stride = plan_->feature_count();
+  deltas_.regress([rows, stride, column](std::size_t row) { return rows + row * stride + column; }, t, frames - 1,
+                  rows + t * stride + column + plan_->n_mels());
 }
 
 template class UtteranceExtractor<float>;
