@@ -203,6 +203,9 @@ class Framer {
   template <class Sink>
   void compute(std::size_t frames, Sink&& sink) {
     while (frames > 0) {
+      if (4 * frames > width_ && !suits_a_group(frames)) {
+        make_room();
+      }
       const bool as_group = suits_a_group(frames);
       const std::size_t count = as_group ? std::min(frames, width_) : 1;
       const FrameKernel<Real> kernel = as_group ? plan_.kernels().group : plan_.kernels().single;

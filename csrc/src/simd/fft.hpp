@@ -50,6 +50,7 @@ class RealFft {
   static void radix2_stage(Lane* real, Lane* imag, std::size_t quarter, const Real* twiddles) {
     const Real* cosine = twiddles;
     const Real* sine = twiddles + quarter;
+    SATN_INDEPENDENT_TURNS
     for (std::size_t j = 0; j < quarter; ++j) {
       const Lane sum_r = real[j] + real[j + quarter];
       const Lane sum_i = imag[j] + imag[j + quarter];
@@ -93,6 +94,7 @@ class RealFft {
     const Real* s2 = c2 + quarter;
     const Real* c3 = s2 + quarter;
     const Real* s3 = c3 + quarter;
+    SATN_INDEPENDENT_TURNS
     for (std::size_t j = 0; j < quarter; ++j) {
       const Butterfly x(real + j, imag + j, quarter);
       real[j] = x.r0;

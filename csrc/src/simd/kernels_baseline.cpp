@@ -1,4 +1,4 @@
-// 16 bytes are one register of every x86-64 and of every ARM with NEON.
+// 16 bytes are one register of every x86-64 and every 64-bit ARM.
 #define SATN_ISA baseline
 #define SATN_LANE_BYTES 16
 #include "frame_kernel.hpp"

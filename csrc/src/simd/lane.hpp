@@ -20,6 +20,14 @@
 #include <immintrin.h>
 #endif
 
+// Before a loop whose turns touch different numbers, which the compiler may not see: single frames are computed with
+// plain floats, and such loops are where vector instructions help them.
+#if defined(__clang__)
+#define SATN_INDEPENDENT_TURNS _Pragma("clang loop vectorize(assume_safety)")
+#else
+#define SATN_INDEPENDENT_TURNS _Pragma("GCC ivdep")
+#endif
+
 #if !defined(SATN_ISA) || !defined(SATN_LANE_BYTES)
 #error "include this from simd/kernels_*.cpp, which say for which instruction set"
 #endif
