@@ -29,7 +29,7 @@ lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/clang-format --dry-run --Werror $(shell find csrc -name '*.[ch]' -o -name '*.[ch]pp')
+	$(BIN)/clang-format --dry-run --Werror $(shell find csrc examples -name '*.[ch]' -o -name '*.[ch]pp')
 
 benchmark: setup
 	$(BIN)/python -m pytest --benchmark

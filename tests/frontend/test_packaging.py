@@ -1,0 +1,324 @@
+"""The C library as others get it: installed, found by CMake and pkg-config, used by the program in examples/edge."""
+
+import os
+import platform
+import shutil
+import struct
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import satn_fast
+
+from .signals import PRESETS, voice_like
+
+ROOT = Path(__file__).resolve().parents[2]
+EXAMPLE = ROOT / "examples" / "edge"
+AUDIO = voice_like(20000)
+
+# CMake and ninja come with the development environment, whether it is activated or not.
+PATH = str(Path(sys.executable).parent) + os.pathsep + os.environ.get("PATH", os.defpath)
+
+
+def need(program: str, purpose: str) -> str:
+    found = shutil.which(program, path=PATH)
+    if found is None:
+        pytest.skip(f"no {program} on the path: install it {purpose}")
+    return found
+
+
+def call(*command: str | Path, **environment: str) -> str:
+    """Runs a command that must succeed; gives back what it printed."""
+    done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "PATH": PATH, **environment})
+    assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
+    return done.stdout
+
+
+def cmake_build(source: Path, build: Path, *definitions: str) -> None:
+    cmake = need("cmake", "to build the C library")
+    generator = ["-G", "Ninja"] if shutil.which("ninja", path=PATH) else []
+    call(cmake, *generator, "-S", source, "-B", build, *(f"-D{definition}" for definition in definitions))
+    call(cmake, "--build", build, "--parallel", "2")
+
+
+def build_and_install(folder: Path, *definitions: str) -> Path:
+    """Builds and installs the library; gives back the prefix."""
+    prefix = folder / "installed"
+    cmake_build(ROOT, folder / "library", f"CMAKE_INSTALL_PREFIX={prefix}", *definitions)
+    call(need("cmake", "to install the C library"), "--install", folder / "library")
+    return prefix
+
+
+def build_example(folder: Path, prefix: Path, *definitions: str) -> Path:
+    """Builds the example against an installed library, every warning an error; gives back the program."""
+    cmake_build(EXAMPLE, folder, f"CMAKE_PREFIX_PATH={prefix}", "CMAKE_COMPILE_WARNING_AS_ERROR=ON", *definitions)
+    return folder / "print_features"
+
+
+@pytest.fixture(scope="module")
+def static_prefix(tmp_path_factory):
+    return build_and_install(tmp_path_factory.mktemp("static"))
+
+
+@pytest.fixture(scope="module")
+def shared_prefix(tmp_path_factory):
+    return build_and_install(tmp_path_factory.mktemp("shared"), "BUILD_SHARED_LIBS=ON")
+
+
+@pytest.fixture(scope="module")
+def print_features(tmp_path_factory, static_prefix):
+    return build_example(tmp_path_factory.mktemp("example"), static_prefix)
+
+
+def run(
+    program: Path | str, audio: bytes, *arguments: str, emulator: Sequence[str] = (), **environment: str
+) -> subprocess.CompletedProcess[bytes]:
+    return subprocess.run(
+        [*emulator, str(program), *arguments], input=audio, capture_output=True, env={**os.environ, **environment}
+    )
+
+
+def features_of(program: Path | str, audio: bytes, *arguments: str, **how) -> np.ndarray:
+    """The program's rows; it must succeed and say nothing else."""
+    done = run(program, audio, *arguments, **how)
+    assert (done.returncode, done.stderr) == (0, b"")
+    return np.array([line.split() for line in done.stdout.splitlines()], dtype=np.float32)
+
+
+def streamed(audio: np.ndarray, **settings) -> np.ndarray:
+    """What Python's stream gives, in other pieces than the program's."""
+    stream = satn_fast.LogMel(**settings).stream()
+    return np.concatenate([*(stream.push(audio[i : i + 1234]) for i in range(0, len(audio), 1234)), stream.finish()])
+
+
+def wav(
+    data: bytes, *, rate=16000, channels=1, tag=1, bits=16, block=None, length=None, before=b"", extensible=False
+) -> bytes:
+    """A WAV file; `length` is what its header claims, `before` are chunks between format and audio."""
+    block = channels * bits // 8 if block is None else block
+    layout = struct.pack("<HIIHH", channels, rate, rate * block, block, bits)
+    if extensible:
+        guid_tail = bytes.fromhex("000000001000800000aa00389b71")
+        layout = struct.pack("<H", 0xFFFE) + layout + struct.pack("<HHIH", 22, bits, 4, tag) + guid_tail
+    else:
+        layout = struct.pack("<H", tag) + layout
+    body = b"WAVEfmt " + struct.pack("<I", len(layout)) + layout + before
+    body += b"data" + struct.pack("<I", len(data) if length is None else length) + data
+    return b"RIFF" + struct.pack("<I", len(body) & 0xFFFFFFFF) + body
+
+
+INT16 = AUDIO.astype("<i2").tobytes()
+FLOAT32 = (AUDIO / 32768).astype("<f4").tobytes()
+LIST_CHUNK = b"LIST" + struct.pack("<I", 5) + b"INFOx" + b"\0"  # an odd size, and the byte that pads it
+
+GOOD_WAVS = {
+    "int16": wav(INT16),
+    "float32": wav(FLOAT32, tag=3, bits=32),
+    "extensible int16": wav(INT16, extensible=True),
+    "extensible float32": wav(FLOAT32, tag=3, bits=32, extensible=True),
+    "other chunks first": wav(INT16, before=LIST_CHUNK),
+    "other chunks last": wav(INT16) + LIST_CHUNK,
+    "length unknown": wav(INT16, length=0xFFFFFFFF),
+    "length unknown to sox": wav(INT16, length=0x7FFFF000),
+}
+
+WHOLE = wav(INT16)
+BAD_INPUTS = {
+    "text": (3, "RIFF WAV", b"Dear Sir or Madam, ..."),
+    "big-endian": (3, "RIFF WAV", b"RIFX" + WHOLE[4:]),
+    "another RIFF": (3, "RIFF WAV", WHOLE[:8] + b"AVI " + WHOLE[12:]),
+    "audio before format": (3, "before its format", b"RIFF\0\0\0\0WAVEdata" + struct.pack("<I", 4) + b"\0\0\0\0"),
+    "tiny format": (3, "4 bytes", b"RIFF\0\0\0\0WAVEfmt " + struct.pack("<I", 4) + b"\0\0\0\0"),
+    "contradiction": (3, "contradicts", wav(INT16, block=4)),
+    "stereo": (4, "2 channels", wav(INT16, channels=2)),
+    "no channels": (4, "0 channels", wav(INT16, channels=0, block=2)),
+    "four bytes": (5, "truncated", WHOLE[:4]),
+    "cut in the header": (5, "truncated", WHOLE[:30]),
+    "cut before the audio": (5, "truncated", WHOLE[:36]),
+    "cut in the audio": (5, "2000 bytes before", WHOLE[:-2000]),
+    "cut in a sample": (5, "middle of a sample", WHOLE[:-2001]),
+    "chunk that never ends": (5, "truncated", wav(b"", before=b"LIST" + struct.pack("<I", 0xFFFFFFFF))),
+    "24 bits": (6, "24 bits", wav(INT16[:3000], bits=24)),
+    "8 bits": (6, "8 bits", wav(INT16, bits=8)),
+    "64-bit float": (6, "64 bits", wav(INT16, tag=3, bits=64)),
+    "A-law": (6, "format 6", wav(INT16, tag=6, bits=8)),
+    "rate 0": (7, "0 Hz", wav(INT16, rate=0)),
+    "rate too low": (7, "999 Hz", wav(INT16, rate=999)),
+    "rate too high": (7, "4294967295 Hz", wav(INT16).replace(struct.pack("<I", 16000), b"\xff" * 4, 1)),
+    "nothing": (8, "empty", b""),
+    "a WAV without audio": (8, "no audio", wav(b"")),
+    "NaN": (1, "finite", wav(np.float32([0.0, np.nan]).tobytes(), tag=3, bits=32)),
+}
+
+
+@pytest.mark.parametrize("kind", GOOD_WAVS)
+def test_wav_gives_the_features_of_the_stream(print_features, kind):
+    np.testing.assert_array_equal(features_of(print_features, GOOD_WAVS[kind]), streamed(AUDIO))
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_pcm_gives_the_features_of_the_stream(print_features, preset):
+    options = {"top_db": None} if preset == "librosa" else {}
+    expected = streamed(AUDIO, preset=preset, n_mels=23, **options)
+    rows = features_of(print_features, INT16, "--raw", "16000", "--preset", preset, "--mels", "23")
+    np.testing.assert_array_equal(rows, expected)
+
+
+@pytest.mark.parametrize("rate", [8000, 11025, 44100])
+def test_other_rates(print_features, rate):
+    expected = streamed(AUDIO, sample_rate=rate)
+    np.testing.assert_array_equal(features_of(print_features, INT16, "--raw", str(rate)), expected)
+    np.testing.assert_array_equal(features_of(print_features, wav(INT16, rate=rate)), expected)
+
+
+def test_utterance_shorter_than_a_frame_gives_no_line(print_features):
+    assert features_of(print_features, INT16[:600], "--raw", "16000").size == 0
+
+
+@pytest.mark.parametrize("kind", BAD_INPUTS)
+def test_bad_input_gets_its_exit_code_and_one_line(print_features, kind):
+    status, words, audio = BAD_INPUTS[kind]
+    done = run(print_features, audio)
+    assert done.returncode == status, done.stderr
+    assert done.stderr.startswith(b"print_features: ")
+    assert done.stderr.count(b"\n") == 1
+    assert words in done.stderr.decode()
+
+
+def test_frames_before_a_cut_are_printed(print_features):
+    done = run(print_features, WHOLE[:-2000])
+    lines = done.stdout.splitlines()
+    assert len(lines) > 100
+    assert lines == run(print_features, WHOLE).stdout.splitlines()[: len(lines)]
+
+
+@pytest.mark.parametrize(
+    ("status", "words", "arguments", "audio"),
+    [
+        (5, "middle of a sample", ["--raw", "16000"], INT16[:-1]),
+        (8, "no audio", ["--raw", "16000"], b""),
+        (7, "999 Hz", ["--raw", "999"], INT16),
+        (2, "--raw is 16k", ["--raw", "16k"], INT16),
+        (2, "--raw is -1", ["--raw", "-1"], INT16),
+        (2, "--raw needs", ["--raw"], INT16),
+        (2, "--mels is 0", ["--mels", "0"], WHOLE),
+        (1, "n_mels is 300", ["--mels", "300"], WHOLE),
+        (2, "--preset is mfcc", ["--preset", "mfcc"], WHOLE),
+        (2, "speech.wav", ["speech.wav"], WHOLE),
+    ],
+)
+def test_bad_arguments_get_their_exit_code_and_one_line(print_features, status, words, arguments, audio):
+    done = run(print_features, audio, *arguments)
+    assert done.returncode == status, done.stderr
+    assert done.stderr.count(b"\n") == 1
+    assert words in done.stderr.decode()
+
+
+def test_unwritable_output_is_an_error(print_features):
+    if not Path("/dev/full").exists():
+        pytest.skip("no /dev/full, the device that refuses every write")
+    with open("/dev/full", "wb") as full:
+        done = subprocess.run([print_features], input=WHOLE, stdout=full, stderr=subprocess.PIPE)
+    assert done.returncode == 9
+    assert done.stderr.count(b"\n") == 1
+
+
+def test_help_names_every_option_and_exit_status(print_features):
+    text = run(print_features, b"", "--help").stdout.decode()
+    assert all(option in text for option in ("--raw RATE", "--preset NAME", "--mels N", *PRESETS))
+    assert all(f"{status} " in text for status in range(10))
+    assert text in (EXAMPLE / "README.md").read_text()
+
+
+COUNT_ALLOCATIONS = """
+#include <stddef.h>
+#include <stdio.h>
+void *__libc_malloc(size_t); void *__libc_calloc(size_t, size_t); void *__libc_realloc(void *, size_t);
+static unsigned long count;
+void *malloc(size_t n) { ++count; return __libc_malloc(n); }
+void *calloc(size_t n, size_t size) { ++count; return __libc_calloc(n, size); }
+void *realloc(void *p, size_t n) { ++count; return __libc_realloc(p, n); }
+__attribute__((destructor)) static void report(void) { fprintf(stderr, "%lu allocations", count); }
+"""
+
+
+def test_program_allocates_no_more_for_longer_audio(print_features, tmp_path):
+    compiler = need("cc", "to count allocations")
+    if platform.libc_ver()[0] != "glibc":
+        pytest.skip("allocations are counted through glibc")
+    (tmp_path / "count.c").write_text(COUNT_ALLOCATIONS)
+    call(compiler, "-O1", "-fno-builtin", "-shared", "-fPIC", tmp_path / "count.c", "-o", tmp_path / "count.so")
+    counts = [
+        run(print_features, INT16 * times, "--raw", "16000", LD_PRELOAD=str(tmp_path / "count.so")).stderr.split()
+        for times in (1, 4)
+    ]
+    assert counts[0][1] == b"allocations"
+    assert int(counts[0][0]) > 0
+    assert counts[0] == counts[1]
+
+
+def test_shared_library(shared_prefix, print_features, tmp_path):
+    assert list(shared_prefix.rglob("libsatn_frontend.so")), "no shared library was installed"
+    program = build_example(tmp_path, shared_prefix)
+    assert run(program, WHOLE).stdout == run(print_features, WHOLE).stdout
+
+
+def test_project_in_cpp_finds_the_package(static_prefix, tmp_path):
+    (tmp_path / "CMakeLists.txt").write_text(
+        "cmake_minimum_required(VERSION 3.22)\n"
+        "project(consumer LANGUAGES CXX)\n"
+        "find_package(satn_frontend 0.1 REQUIRED)\n"
+        "find_package(satn_frontend 99 QUIET)\n"
+        "if(satn_frontend_FOUND)\n"
+        '  message(FATAL_ERROR "version 99 was found")\n'
+        "endif()\n"
+        "add_executable(consumer consumer.cpp)\n"
+        "target_link_libraries(consumer satn::frontend)\n"
+    )
+    (tmp_path / "consumer.cpp").write_text(
+        "#include <cstdio>\n#include <satn_frontend.h>\nint main() { std::puts(satn_frontend_version()); }\n"
+    )
+    cmake_build(tmp_path, tmp_path / "build", f"CMAKE_PREFIX_PATH={static_prefix}")
+    assert call(tmp_path / "build" / "consumer") == "0.1.0\n"
+
+
+@pytest.mark.parametrize("kind", ["static", "shared"])
+def test_pkg_config_finds_the_library_where_it_was_moved(kind, request, print_features, tmp_path):
+    pkg_config = need("pkg-config", "to test the pkg-config file")
+    compiler = need("cc", "to build with pkg-config")
+    moved = tmp_path / "moved"
+    shutil.copytree(request.getfixturevalue(f"{kind}_prefix"), moved, symlinks=True)
+    (file,) = moved.rglob("satn_frontend.pc")
+    static = ["--static"] if kind == "static" else []
+    flags = call(pkg_config, "--cflags", "--libs", *static, "satn_frontend", PKG_CONFIG_PATH=str(file.parent)).split()
+    assert any(Path(flag[2:]).resolve() == moved / "include" for flag in flags if flag.startswith("-I"))
+    program = tmp_path / "print_features"
+    call(compiler, "-std=c99", EXAMPLE / "print_features.c", *flags, "-o", program)
+    done = run(program, WHOLE, LD_LIBRARY_PATH=str(file.parents[1]))
+    assert done.stdout == run(print_features, WHOLE).stdout
+
+
+@pytest.mark.parametrize(
+    ("toolchain", "triple", "emulator"),
+    [
+        ("aarch64-linux", "aarch64-linux-gnu", ["qemu-aarch64"]),
+        ("armv7-linux", "arm-linux-gnueabihf", ["qemu-arm", "-cpu", "cortex-a8"]),
+    ],
+)
+def test_cross_compiled_library_agrees(toolchain, triple, emulator, print_features, tmp_path):
+    need(f"{triple}-g++", f"(apt-get install g++-{triple}) to cross-compile")
+    qemu = need(emulator[0], "(apt-get install qemu-user) to run what was cross-compiled")
+    file = f"CMAKE_TOOLCHAIN_FILE={ROOT / 'csrc' / 'cmake' / 'toolchains' / toolchain}.cmake"
+    prefix = build_and_install(tmp_path, file, "SATN_FAST_BUILD_TESTS=ON")
+    ctest = need("ctest", "to run the tests in C")
+    # The instruction set that the variable asks for is this machine's, not the target's.
+    call(ctest, "--test-dir", tmp_path / "library", "--output-on-failure", SATN_FAST_ISA="")
+    program = build_example(tmp_path / "example", prefix, file)
+    here = features_of(print_features, WHOLE)
+    run_there = {"emulator": [qemu, *emulator[1:], "-L", f"/usr/{triple}"], "SATN_FAST_ISA": ""}
+    there = features_of(program, WHOLE, **run_there)
+    np.testing.assert_allclose(there, here, rtol=0, atol=1e-4)
