@@ -40,7 +40,7 @@ class Framer {
     previous_ = 0;
     begin_ = 0;
     end_ = plan_.left_padding();
-    std::fill(buffer_.begin(), buffer_.end(), Real(0));
+    std::fill_n(buffer_.begin(), plan_.left_padding(), Real(0));
   }
 
   // Frames that `more` samples would complete, without ending the utterance.
@@ -96,16 +96,7 @@ class Framer {
   }
 
   // SATN_FRONTEND_ERROR_AUDIO, and nothing changed, where the utterance is too short to be mirrored.
-  Status check_finish() const {
-    if (samples_ > 0 && samples_ < plan_.least_samples()) {
-      return Status::error(SATN_FRONTEND_ERROR_AUDIO,
-                           "%llu samples are too few to mirror at the ends: framing center_reflect needs more than "
-                           "fft_size / 2, at least %llu; give more audio, or take framing center_zero",
-                           static_cast<unsigned long long>(samples_),
-                           static_cast<unsigned long long>(plan_.least_samples()));
-    }
-    return {};
-  }
+  Status check_finish() const { return samples_ > 0 ? plan_.check_length(samples_) : Status(); }
 
   // Pads the end and emits the remaining frames. Call `reset` before the next push.
   template <class Sink>

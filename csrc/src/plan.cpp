@@ -74,6 +74,17 @@ KernelTables<Real> Plan<Real>::make_tables() const {
 }
 
 template <class Real>
+Status Plan<Real>::check_length(std::uint64_t n_samples) const {
+  if (n_samples >= least_samples()) {
+    return {};
+  }
+  return Status::error(SATN_FRONTEND_ERROR_AUDIO,
+                       "%llu samples are too few to mirror at the ends: framing center_reflect needs more than "
+                       "fft_size / 2, at least %llu; give more audio, or take framing center_zero",
+                       static_cast<unsigned long long>(n_samples), static_cast<unsigned long long>(least_samples()));
+}
+
+template <class Real>
 std::uint64_t Plan<Real>::frame_count(std::uint64_t n_samples) const {
   const std::size_t length = window_length();
   switch (options_.framing) {

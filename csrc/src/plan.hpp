@@ -42,6 +42,8 @@ class Plan {
   bool reflects() const { return options_.framing == Framing::center_reflect; }
   // The fewest samples that can be mirrored at both ends (1 where nothing is mirrored).
   std::size_t least_samples() const { return reflects() ? fft_.size() / 2 + 1 : 1; }
+  // SATN_FRONTEND_ERROR_AUDIO for fewer samples than that.
+  Status check_length(std::uint64_t n_samples) const;
   // Frames of an utterance; 0 where it is too short for any.
   std::uint64_t frame_count(std::uint64_t n_samples) const;
 

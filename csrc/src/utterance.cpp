@@ -49,12 +49,8 @@ Status UtteranceExtractor<Real>::check(Span<const Sample> audio, Span<Real> rows
   if (audio.size() == 0) {
     return Status::error(SATN_FRONTEND_ERROR_AUDIO, "the audio is empty: give at least one sample");
   }
-  if (audio.size() < plan_->least_samples()) {
-    return Status::error(SATN_FRONTEND_ERROR_AUDIO,
-                         "%llu samples are too few to mirror at the ends: framing center_reflect needs more than "
-                         "fft_size / 2, at least %llu; give more audio, or take framing center_zero",
-                         static_cast<unsigned long long>(audio.size()),
-                         static_cast<unsigned long long>(plan_->least_samples()));
+  if (const Status status = plan_->check_length(audio.size()); !status.ok()) {
+    return status;
   }
   if (count > capacity) {
     return Status::error(SATN_FRONTEND_ERROR_CAPACITY,

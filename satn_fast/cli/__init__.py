@@ -3,8 +3,6 @@
 import sys
 from collections.abc import Sequence
 
-USAGE_ERROR = 2
-
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Runs `satn-fast`; ends the process with an exit code.

@@ -116,7 +116,8 @@ def _read(manifest: Path, model: "SATN", bars: Progress) -> _Utterances:
 
     utterances, labels = read_manifest(manifest, check_files=True), model.config.labels
     front_end = LogMel(**model.config.front_end)
-    features = extract_features(utterances, front_end, bar(bars, f"features of {manifest.name}"))
+    progress = bar(bars, f"features of {manifest.name}")
+    features = extract_features(utterances, front_end, progress, notify=lambda what: warn(f"{manifest}: {what}"))
     unknown = sorted({utterance.label for utterance in utterances} - set(labels))
     if unknown:
         warn(f"{manifest}: the model does not know {', '.join(unknown)}; comparing decisions only, not accuracy")

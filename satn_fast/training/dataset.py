@@ -56,7 +56,10 @@ class Batch(NamedTuple):
 
 
 def extract_features(
-    utterances: Sequence[Utterance], front_end: LogMel, progress: Progress | None = None
+    utterances: Sequence[Utterance],
+    front_end: LogMel,
+    progress: Progress | None = None,
+    notify: Callable[[str], None] | None = None,
 ) -> list[Tensor]:
     """Computes the features of every utterance.
 
@@ -64,6 +67,7 @@ def extract_features(
         utterances: What to read; `start` and `end` (seconds) choose a part of the file.
         front_end: The log-Mel front end; files at another rate are resampled to its rate.
         progress: Called with (done, total) after each utterance.
+        notify: Told in one sentence how many utterances were resampled, if any were.
 
     Returns:
         (T, F) float32 tensors.
@@ -71,19 +75,24 @@ def extract_features(
     Raises:
         AudioError: A file cannot be read, or is too short for a single frame; the message names it.
     """
-    features = []
+    features, n_resampled = [], 0
     for done, utterance in enumerate(utterances, start=1):
-        frames = torch.from_numpy(front_end(_samples(utterance, front_end.sample_rate)))
+        audio = read_audio(utterance.file, front_end.sample_rate)
+        n_resampled += audio.resampled
+        frames = torch.from_numpy(front_end(_part(utterance, audio)))
         if not len(frames):
             raise AudioError(f"{utterance.file}: is too short, give at least {front_end.frame_length} samples")
         features.append(frames.float())
         if progress is not None:
             progress(done, len(utterances))
+    if n_resampled and notify is not None:
+        notify(f"{n_resampled} of {len(utterances)} utterances resampled to {front_end.sample_rate} Hz")
     return features
 
 
-def _samples(utterance: Utterance, sample_rate: int) -> NDArray[np.float32]:
-    audio: Audio = read_audio(utterance.file, sample_rate)
+def _part(utterance: Utterance, audio: Audio) -> NDArray[np.float32]:
+    """The samples between the utterance's start and end."""
+    sample_rate = audio.sample_rate
     start = round((utterance.start or 0.0) * sample_rate)
     end = None if utterance.end is None else round(utterance.end * sample_rate)
     if start >= len(audio.waveform):

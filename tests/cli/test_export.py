@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from satn_fast import SATN, SourceModel
-from satn_fast.audio import write_wav
+from satn_fast.audio import read_audio, write_wav
 from satn_fast.data import Utterance, read_manifest, write_manifest
 
 from .conftest import waveform
@@ -73,6 +73,16 @@ def test_labels_that_the_model_does_not_know_leave_accuracy_out(satn_fast, expor
     result = satn_fast("verify", folder, "--checkpoint", checkpoint, "--manifest", other, "--min-agreement", 0.5)
     assert result.code == 0
     assert "does not know bored" in result.errors
+
+
+def test_resampling_is_said(satn_fast, exported, checkpoint, corpus, tmp_path):
+    folder, _ = exported
+    first = read_manifest(corpus)[0]
+    write_wav(tmp_path / "slow.wav", read_audio(first.file, 8000).waveform, 8000)
+    mixed = tmp_path / "mixed.csv"
+    write_manifest(mixed, [first, dataclasses.replace(first, file=tmp_path / "slow.wav")])
+    result = satn_fast("verify", folder, "--checkpoint", checkpoint, "--manifest", mixed, "--min-agreement", 0.0)
+    assert "1 of 2 utterances resampled to 16000 Hz" in result.errors
 
 
 def test_a_missed_tolerance_writes_nothing(satn_fast, checkpoint, corpus, tmp_path):
