@@ -16,6 +16,9 @@ struct MelBand {
   std::size_t offset = 0;  // of its first weight
 };
 
+// Partial sums of which a band's energy is made. A band's weights are padded with zeros to a multiple.
+constexpr std::size_t kMelChains = 4;
+
 // Alignment of a kernel's scratch memory, in bytes: that of the widest lane.
 constexpr std::size_t kScratchAlignment = 64;
 
@@ -42,9 +45,11 @@ struct KernelTables {
   Real log_factor;  // from the natural logarithm
 };
 
-// Frame i starts at samples[i * hop]; its n_mels log energies go to rows[i * n_mels].
+// Frame i starts at samples[i * hop]; the n_mels log energies of the first n_frames go to rows[i * stride]. Samples are
+// read for as many frames as the kernel computes at once.
 template <class Real>
-using FrameKernel = void (*)(const KernelTables<Real>& tables, const Real* samples, Real* rows, void* scratch);
+using FrameKernel = void (*)(const KernelTables<Real>& tables, const Real* samples, std::size_t n_frames, Real* rows,
+                             std::size_t stride, void* scratch);
 
 // What happens to samples on their way into frames.
 template <class Real, class Sample>

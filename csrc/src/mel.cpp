@@ -116,6 +116,9 @@ MelFilterbank make_mel_filterbank(const Options& options) {
         bank.weights.push_back(weight * scale);
       }
     }
+    while (bank.weights.size() % kMelChains != 0) {
+      bank.weights.push_back(0.0);
+    }
     bank.bands.push_back(entry);
   }
   return bank;

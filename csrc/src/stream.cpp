@@ -6,17 +6,24 @@
 namespace satn::frontend {
 namespace {
 
-// Hands each row of Mel energies on, through the deltas if there are any.
+// Lets each row of Mel energies pass through the deltas, if there are any.
 template <class Real>
 class RowWriter {
  public:
-  RowWriter(const Plan<Real>& plan, DeltaFilter<Real>& deltas, Real* out) : plan_(plan), deltas_(deltas), out_(out) {}
+  RowWriter(const Plan<Real>& plan, DeltaFilter<Real>& deltas, Real* energies, Real* out)
+      : plan_(plan), deltas_(deltas), energies_(energies), out_(out) {}
 
-  void operator()(const Real* row) {
+  Rows<Real> place(std::size_t /*count*/) const { return {plan_.options().deltas ? energies_ : out_, plan_.n_mels()}; }
+
+  void placed(std::size_t count) {
     if (!plan_.options().deltas) {
-      out_ = std::copy(row, row + plan_.n_mels(), out_);
-    } else if (deltas_.push(row, out_)) {
-      out_ += plan_.feature_count();
+      out_ += count * plan_.n_mels();
+      return;
+    }
+    for (std::size_t i = 0; i < count; ++i) {
+      if (deltas_.push(energies_ + i * plan_.n_mels(), out_)) {
+        out_ += plan_.feature_count();
+      }
     }
   }
 
@@ -25,6 +32,7 @@ class RowWriter {
  private:
   const Plan<Real>& plan_;
   DeltaFilter<Real>& deltas_;
+  Real* energies_;  // of a group of frames, on their way into the deltas
   Real* out_;
 };
 
@@ -45,7 +53,7 @@ Status Stream<Real>::check_options(const Options& options) {
 
 template <class Real>
 Stream<Real>::Stream(std::shared_ptr<const Plan<Real>> plan)
-    : plan_(std::move(plan)), framer_(*plan_), deltas_(*plan_) {}
+    : plan_(std::move(plan)), framer_(*plan_), deltas_(*plan_), energies_(plan_->kernels().width * plan_->n_mels()) {}
 
 template <class Real>
 void Stream<Real>::reset() {
@@ -104,7 +112,8 @@ Status Stream<Real>::push(Span<const Sample> audio, Span<Real> rows, std::size_t
     status = framer_.check(audio);
   }
   if (status.ok()) {
-    framer_.push(audio, RowWriter<Real>(*plan_, deltas_, rows.data()));
+    RowWriter<Real> writer(*plan_, deltas_, energies_.data(), rows.data());
+    framer_.push(audio, writer);
     frames = expected;
   }
   return status;
@@ -122,7 +131,7 @@ Status Stream<Real>::finish(Span<Real> rows, std::size_t& frames) {
     status = check_room(expected, rows);
   }
   if (status.ok()) {
-    RowWriter<Real> writer(*plan_, deltas_, rows.data());
+    RowWriter<Real> writer(*plan_, deltas_, energies_.data(), rows.data());
     framer_.finish(writer);
     if (plan_->options().deltas) {
       deltas_.finish(writer.out(), plan_->feature_count());

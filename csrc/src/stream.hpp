@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <vector>
 
 #include "delta.hpp"
 #include "framer.hpp"
@@ -41,6 +42,7 @@ class Stream {
   std::shared_ptr<const Plan<Real>> plan_;
   Framer<Real> framer_;
   DeltaFilter<Real> deltas_;
+  std::vector<Real> energies_;  // of a group of frames
   bool finished_ = false;
 };
 

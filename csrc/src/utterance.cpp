@@ -5,6 +5,23 @@
 #include <utility>
 
 namespace satn::frontend {
+namespace {
+
+// Rows one after the other, with room for the deltas behind each.
+template <class Real>
+class StridedRows {
+ public:
+  StridedRows(Real* out, std::size_t stride) : out_(out), stride_(stride) {}
+
+  Rows<Real> place(std::size_t /*count*/) const { return {out_, stride_}; }
+  void placed(std::size_t count) { out_ += count * stride_; }
+
+ private:
+  Real* out_;
+  std::size_t stride_;
+};
+
+}  // namespace
 
 template <class Real>
 UtteranceExtractor<Real>::UtteranceExtractor(std::shared_ptr<const Plan<Real>> plan)
@@ -19,13 +36,7 @@ Status UtteranceExtractor<Real>::compute(Span<const Sample> audio, Span<Real> ro
     return status;
   }
   // The energies go where they belong in each row; what is relative to the utterance and the deltas follow in place.
-  const std::size_t n_mels = plan_->n_mels();
-  const std::size_t stride = plan_->feature_count();
-  Real* out = rows.data();
-  const auto sink = [&out, n_mels, stride](const Real* row) {
-    std::copy(row, row + n_mels, out);
-    out += stride;
-  };
+  StridedRows<Real> sink(rows.data(), plan_->feature_count());
   framer_.reset();
   framer_.push(audio, sink);
   framer_.finish(sink);

@@ -2,7 +2,10 @@
 //
 // 2M real samples are taken as M complex ones (even samples real, odd imaginary); an in-place decimation-in-frequency
 // FFT of radix 4 (one radix-2 stage first where log2(M) is odd) leaves their spectrum in digit-reversed order; the
-// last step reads it through a table, separates the two halves and squares. No reordering pass, no second buffer.
+// last step separates the two halves and squares.
+//
+// The same arithmetic runs in two layouts: GroupFft has a number of each of several frames in a lane, SingleFft has
+// several numbers of one frame. Their results are equal to the last bit.
 #pragma once
 
 #include <cstddef>
@@ -13,32 +16,187 @@
 namespace satn::frontend::SATN_ISA {
 
 template <class Lane>
-class RealFft {
+struct Complex {
+  Lane real;
+  Lane imag;
+
+  friend Complex operator+(Complex a, Complex b) { return {a.real + b.real, a.imag + b.imag}; }
+  friend Complex operator-(Complex a, Complex b) { return {a.real - b.real, a.imag - b.imag}; }
+};
+
+// x times (cosine + i sine); the factor is one for all of the lane, or a lane itself.
+template <class Lane, class Factor>
+Complex<Lane> turned(Complex<Lane> x, Factor cosine, Factor sine) {
+  return {multiply_subtract(x.real, cosine, x.imag * sine), multiply_add(x.real, sine, x.imag * cosine)};
+}
+
+// ---- Layouts ----
+
+// Arrays of lanes: number j of every frame.
+template <class LaneType>
+struct FramesSideBySide {
+  using Lane = LaneType;
+  using Real = typename LaneTraits<Lane>::Real;
+  using Element = Lane;
+  static constexpr std::size_t step = 1;
+
+  static Complex<Lane> at(const Element* real, const Element* imag, std::size_t j) { return {real[j], imag[j]}; }
+  static void put(Element* real, Element* imag, std::size_t j, Complex<Lane> x) {
+    real[j] = x.real;
+    imag[j] = x.imag;
+  }
+  static Real factor(const Real* from) { return *from; }
+};
+
+// Arrays of plain numbers, taken a lane at a time: numbers j, j + 1, ... of one frame.
+template <class LaneType>
+struct NumbersSideBySide {
+  using Lane = LaneType;
+  using Real = typename LaneTraits<Lane>::Real;
+  using Element = Real;
+  static constexpr std::size_t step = LaneTraits<Lane>::width;
+
+  static Complex<Lane> at(const Element* real, const Element* imag, std::size_t j) {
+    return {load<Lane>(real + j), load<Lane>(imag + j)};
+  }
+  static void put(Element* real, Element* imag, std::size_t j, Complex<Lane> x) {
+    store(real + j, x.real);
+    store(imag + j, x.imag);
+  }
+  static Lane factor(const Real* from) { return load<Lane>(from); }
+};
+
+// ---- Stages ----
+
+template <class Layout>
+void radix2_stage(typename Layout::Element* real, typename Layout::Element* imag, std::size_t half,
+                  const typename Layout::Real* twiddles) {
+  const auto* cosine = twiddles;
+  const auto* sine = twiddles + half;
+  SATN_INDEPENDENT_TURNS
+  for (std::size_t j = 0; j < half; j += Layout::step) {
+    const auto a = Layout::at(real, imag, j);
+    const auto b = Layout::at(real, imag, j + half);
+    Layout::put(real, imag, j, a + b);
+    Layout::put(real, imag, j + half, turned(a - b, Layout::factor(cosine + j), Layout::factor(sine + j)));
+  }
+}
+
+// One butterfly's four outputs before the twiddles.
+template <class Lane>
+struct Butterfly {
+  Complex<Lane> y0, y1, y2, y3;
+
+  Butterfly(Complex<Lane> x0, Complex<Lane> x1, Complex<Lane> x2, Complex<Lane> x3) {
+    const Complex<Lane> a = x0 + x2;
+    const Complex<Lane> b = x0 - x2;
+    const Complex<Lane> c = x1 + x3;
+    const Complex<Lane> d = x1 - x3;
+    y0 = a + c;
+    y1 = {b.real + d.imag, b.imag - d.real};  // b - i d
+    y2 = a - c;
+    y3 = {b.real - d.imag, b.imag + d.real};  // b + i d
+  }
+};
+
+template <class Layout>
+Butterfly<typename Layout::Lane> butterfly(const typename Layout::Element* real, const typename Layout::Element* imag,
+                                           std::size_t j, std::size_t quarter) {
+  return {Layout::at(real, imag, j), Layout::at(real, imag, j + quarter), Layout::at(real, imag, j + 2 * quarter),
+          Layout::at(real, imag, j + 3 * quarter)};
+}
+
+template <class Layout>
+void radix4_block(typename Layout::Element* real, typename Layout::Element* imag, std::size_t quarter,
+                  const typename Layout::Real* twiddles) {
+  const auto* c1 = twiddles;
+  const auto* s1 = c1 + quarter;
+  const auto* c2 = s1 + quarter;
+  const auto* s2 = c2 + quarter;
+  const auto* c3 = s2 + quarter;
+  const auto* s3 = c3 + quarter;
+  SATN_INDEPENDENT_TURNS
+  for (std::size_t j = 0; j < quarter; j += Layout::step) {
+    const auto x = butterfly<Layout>(real, imag, j, quarter);
+    Layout::put(real, imag, j, x.y0);
+    Layout::put(real, imag, j + quarter, turned(x.y1, Layout::factor(c1 + j), Layout::factor(s1 + j)));
+    Layout::put(real, imag, j + 2 * quarter, turned(x.y2, Layout::factor(c2 + j), Layout::factor(s2 + j)));
+    Layout::put(real, imag, j + 3 * quarter, turned(x.y3, Layout::factor(c3 + j), Layout::factor(s3 + j)));
+  }
+}
+
+// The last stage has no twiddles.
+template <class Lane>
+void last_radix4(Lane* real, Lane* imag) {
+  using Layout = FramesSideBySide<Lane>;
+  const auto x = butterfly<Layout>(real, imag, 0, 1);
+  Layout::put(real, imag, 0, x.y0);
+  Layout::put(real, imag, 1, x.y1);
+  Layout::put(real, imag, 2, x.y2);
+  Layout::put(real, imag, 3, x.y3);
+}
+
+// ---- From the complex spectrum to the real input's power ----
+
+// FOUR TIMES the squared magnitudes: the caller has a factor to apply anyway.
+template <class Lane>
+struct BinPair {
+  Lane low;   // bin k
+  Lane high;  // bin half - k
+};
+
+// From the complex FFT's bins k and half - k; the factor is exp(-2 pi i k / size).
+template <class Lane, class Factor>
+BinPair<Lane> power_of_bins(Complex<Lane> x, Complex<Lane> mirrored, Factor cosine, Factor sine) {
+  const Complex<Lane> even = {x.real + mirrored.real, x.imag - mirrored.imag};
+  const Complex<Lane> odd = {x.imag + mirrored.imag, mirrored.real - x.real};
+  const Complex<Lane> turned_odd = turned(odd, cosine, sine);
+  const Complex<Lane> low = even + turned_odd;
+  const Complex<Lane> high = even - turned_odd;
+  return {multiply_add(low.real, low.real, low.imag * low.imag),
+          multiply_add(high.real, high.real, high.imag * high.imag)};
+}
+
+// The first and the last bin, from the complex FFT's first.
+template <class Lane>
+BinPair<Lane> power_of_ends(Complex<Lane> first) {
+  using Real = typename LaneTraits<Lane>::Real;
+  const Lane sum = first.real + first.imag;
+  const Lane difference = first.real - first.imag;
+  return {sum * sum * Real(4), difference * difference * Real(4)};
+}
+
+// ---- Several frames ----
+
+template <class Lane>
+class GroupFft {
  public:
   using Real = typename LaneTraits<Lane>::Real;
 
-  explicit RealFft(const KernelTables<Real>& tables) : tables_(tables) {}
+  explicit GroupFft(const KernelTables<Real>& tables) : tables_(tables) {}
 
   // `real` and `imag` hold the even and the odd samples, half each, and are overwritten. Writes FOUR TIMES the
-  // squared magnitude of bins 0..half to `power`: the caller has a factor to apply anyway.
+  // squared magnitude of bins 0..half to `power`.
   void power_spectrum(Lane* real, Lane* imag, Lane* power) const {
     transform(real, imag);
     split(real, imag, power);
   }
 
  private:
+  using Layout = FramesSideBySide<Lane>;
+
   void transform(Lane* real, Lane* imag) const {
     const std::size_t half = tables_.half;
     const Real* twiddles = tables_.twiddles;
     std::size_t block = half;
     if (tables_.half_is_odd_power) {
-      radix2_stage(real, imag, block / 2, twiddles);
+      radix2_stage<Layout>(real, imag, block / 2, twiddles);
       twiddles += block;
       block /= 2;
     }
     for (; block > 4; block /= 4) {
       for (std::size_t base = 0; base < half; base += block) {
-        radix4_block(real + base, imag + base, block / 4, twiddles);
+        radix4_block<Layout>(real + base, imag + base, block / 4, twiddles);
       }
       twiddles += block / 4 * 6;
     }
@@ -47,100 +205,116 @@ class RealFft {
     }
   }
 
-  static void radix2_stage(Lane* real, Lane* imag, std::size_t quarter, const Real* twiddles) {
-    const Real* cosine = twiddles;
-    const Real* sine = twiddles + quarter;
-    SATN_INDEPENDENT_TURNS
-    for (std::size_t j = 0; j < quarter; ++j) {
-      const Lane sum_r = real[j] + real[j + quarter];
-      const Lane sum_i = imag[j] + imag[j + quarter];
-      const Lane difference_r = real[j] - real[j + quarter];
-      const Lane difference_i = imag[j] - imag[j + quarter];
-      real[j] = sum_r;
-      imag[j] = sum_i;
-      real[j + quarter] = multiply_subtract(difference_r, cosine[j], difference_i * sine[j]);
-      imag[j + quarter] = multiply_add(difference_r, sine[j], difference_i * cosine[j]);
-    }
-  }
-
-  // One butterfly's four outputs before the twiddles.
-  struct Butterfly {
-    Lane r0, i0, r1, i1, r2, i2, r3, i3;
-
-    Butterfly(const Lane* real, const Lane* imag, std::size_t quarter) {
-      const Lane ar = real[0] + real[2 * quarter];
-      const Lane ai = imag[0] + imag[2 * quarter];
-      const Lane br = real[0] - real[2 * quarter];
-      const Lane bi = imag[0] - imag[2 * quarter];
-      const Lane cr = real[quarter] + real[3 * quarter];
-      const Lane ci = imag[quarter] + imag[3 * quarter];
-      const Lane dr = real[quarter] - real[3 * quarter];
-      const Lane di = imag[quarter] - imag[3 * quarter];
-      r0 = ar + cr;
-      i0 = ai + ci;
-      r1 = br + di;  // b - i d
-      i1 = bi - dr;
-      r2 = ar - cr;
-      i2 = ai - ci;
-      r3 = br - di;  // b + i d
-      i3 = bi + dr;
-    }
-  };
-
-  static void radix4_block(Lane* real, Lane* imag, std::size_t quarter, const Real* twiddles) {
-    const Real* c1 = twiddles;
-    const Real* s1 = c1 + quarter;
-    const Real* c2 = s1 + quarter;
-    const Real* s2 = c2 + quarter;
-    const Real* c3 = s2 + quarter;
-    const Real* s3 = c3 + quarter;
-    SATN_INDEPENDENT_TURNS
-    for (std::size_t j = 0; j < quarter; ++j) {
-      const Butterfly x(real + j, imag + j, quarter);
-      real[j] = x.r0;
-      imag[j] = x.i0;
-      real[j + quarter] = multiply_subtract(x.r1, c1[j], x.i1 * s1[j]);
-      imag[j + quarter] = multiply_add(x.r1, s1[j], x.i1 * c1[j]);
-      real[j + 2 * quarter] = multiply_subtract(x.r2, c2[j], x.i2 * s2[j]);
-      imag[j + 2 * quarter] = multiply_add(x.r2, s2[j], x.i2 * c2[j]);
-      real[j + 3 * quarter] = multiply_subtract(x.r3, c3[j], x.i3 * s3[j]);
-      imag[j + 3 * quarter] = multiply_add(x.r3, s3[j], x.i3 * c3[j]);
-    }
-  }
-
-  static void last_radix4(Lane* real, Lane* imag) {
-    const Butterfly x(real, imag, 1);
-    real[0] = x.r0;
-    imag[0] = x.i0;
-    real[1] = x.r1;
-    imag[1] = x.i1;
-    real[2] = x.r2;
-    imag[2] = x.i2;
-    real[3] = x.r3;
-    imag[3] = x.i3;
-  }
-
   void split(const Lane* real, const Lane* imag, Lane* power) const {
     const std::size_t half = tables_.half;
-    const Lane sum = real[0] + imag[0];
-    const Lane difference = real[0] - imag[0];
-    power[0] = sum * sum * Real(4);
-    power[half] = difference * difference * Real(4);
+    const BinPair<Lane> ends = power_of_ends(Layout::at(real, imag, 0));
+    power[0] = ends.low;
+    power[half] = ends.high;
     for (std::size_t k = 1; k <= half / 2; ++k) {
-      const std::size_t a = tables_.positions[k];
-      const std::size_t b = tables_.positions[half - k];
-      const Lane even_r = real[a] + real[b];
-      const Lane even_i = imag[a] - imag[b];
-      const Lane odd_r = imag[a] + imag[b];
-      const Lane odd_i = real[b] - real[a];
-      const Lane turned_r = multiply_subtract(odd_r, tables_.split_real[k], odd_i * tables_.split_imag[k]);
-      const Lane turned_i = multiply_add(odd_r, tables_.split_imag[k], odd_i * tables_.split_real[k]);
-      const Lane low_r = even_r + turned_r;
-      const Lane low_i = even_i + turned_i;
-      const Lane high_r = even_r - turned_r;
-      const Lane high_i = even_i - turned_i;
-      power[k] = multiply_add(low_r, low_r, low_i * low_i);
-      power[half - k] = multiply_add(high_r, high_r, high_i * high_i);
+      const BinPair<Lane> pair = power_of_bins(Layout::at(real, imag, tables_.positions[k]),
+                                               Layout::at(real, imag, tables_.positions[half - k]),
+                                               tables_.split_real[k], tables_.split_imag[k]);
+      power[k] = pair.low;
+      power[half - k] = pair.high;
+    }
+  }
+
+  const KernelTables<Real>& tables_;
+};
+
+// ---- One frame ----
+
+// The first stages run over consecutive numbers. When their blocks have become small, as many blocks as a lane holds
+// are transposed, and the last stages run over blocks side by side. Blocks are taken in such an order that the
+// spectrum comes out in its natural one.
+template <class Real, std::size_t kWidth>
+class SingleFft {
+ public:
+  // Whether transforms of that size fill lanes of this width.
+  static bool fits(std::size_t half) { return half >= kWidth * kBlock; }
+
+  explicit SingleFft(const KernelTables<Real>& tables) : tables_(tables) {}
+
+  // As GroupFft's, with room for the ordered spectrum, `half` numbers each.
+  void power_spectrum(Real* real, Real* imag, Real* ordered_real, Real* ordered_imag, Real* power) const {
+    const Real* twiddles = transform_to_blocks(real, imag);
+    for (std::size_t first = 0; first < tables_.half / kBlock; first += kWidth) {
+      transform_blocks(real, imag, first, twiddles, ordered_real, ordered_imag);
+    }
+    split(ordered_real, ordered_imag, power);
+  }
+
+ private:
+  using Lane = Pack<Real, kWidth>;
+  using Numbers = NumbersSideBySide<Lane>;
+  using Blocks = FramesSideBySide<Lane>;
+  // A stage over blocks of this size or less has less than a lane of consecutive butterflies.
+  static constexpr std::size_t kBlock = kWidth > 4 ? 16 : 4;
+
+  // Leaves independent transforms of kBlock numbers each, and returns their twiddles.
+  const Real* transform_to_blocks(Real* real, Real* imag) const {
+    const Real* twiddles = tables_.twiddles;
+    std::size_t block = tables_.half;
+    if (tables_.half_is_odd_power) {
+      radix2_stage<Numbers>(real, imag, block / 2, twiddles);
+      twiddles += block;
+      block /= 2;
+    }
+    for (; block > kBlock; block /= 4) {
+      for (std::size_t base = 0; base < tables_.half; base += block) {
+        radix4_block<Numbers>(real + base, imag + base, block / 4, twiddles);
+      }
+      twiddles += block / 4 * 6;
+    }
+    return twiddles;
+  }
+
+  void transform_blocks(const Real* real, const Real* imag, std::size_t first, const Real* twiddles, Real* ordered_real,
+                        Real* ordered_imag) const {
+    Lane re[kBlock];
+    Lane im[kBlock];
+    gather_blocks(real, first, re);
+    gather_blocks(imag, first, im);
+    if constexpr (kBlock == 16) {
+      radix4_block<Blocks>(re, im, 4, twiddles);
+    }
+    for (std::size_t base = 0; base < kBlock; base += 4) {
+      last_radix4(re + base, im + base);
+    }
+    const std::size_t n_blocks = tables_.half / kBlock;
+    for (std::size_t k = 0; k < kBlock; ++k) {
+      const std::size_t position = kBlock == 16 ? k % 4 * 4 + k / 4 : k;  // digits reversed
+      Numbers::put(ordered_real, ordered_imag, k * n_blocks + first, {re[position], im[position]});
+    }
+  }
+
+  // Number i of blocks first, first + 1, ... to lanes[i]. A block's number is its lowest bin's.
+  void gather_blocks(const Real* from, std::size_t first, Lane (&lanes)[kBlock]) const {
+    for (std::size_t start = 0; start < kBlock; start += kWidth) {
+      Lane block[kWidth];
+      for (std::size_t i = 0; i < kWidth; ++i) {
+        block[i] = load<Lane>(from + tables_.positions[first + i] + start);
+      }
+      transpose(block);
+      for (std::size_t i = 0; i < kWidth; ++i) {
+        lanes[start + i] = block[i];
+      }
+    }
+  }
+
+  void split(const Real* real, const Real* imag, Real* power) const {
+    const std::size_t half = tables_.half;
+    const BinPair<Real> ends = power_of_ends(Complex<Real>{real[0], imag[0]});
+    power[0] = ends.low;
+    power[half] = ends.high;
+    for (std::size_t k = 1; k <= half / 2; k += kWidth) {
+      const std::size_t mirror = half - k - (kWidth - 1);
+      const Complex<Lane> mirrored = Numbers::at(real, imag, mirror);
+      const BinPair<Lane> pair =
+          power_of_bins(Numbers::at(real, imag, k), Complex<Lane>{reversed(mirrored.real), reversed(mirrored.imag)},
+                        Numbers::factor(tables_.split_real + k), Numbers::factor(tables_.split_imag + k));
+      store(power + k, pair.low);
+      store(power + mirror, reversed(pair.high));
     }
   }
 

@@ -1,7 +1,7 @@
 // Compiled with -mavx2 -mfma.
 #define SATN_ISA avx2
 #define SATN_LANE_BYTES 32
-#include "frame_kernel.hpp"
+#include "kernels.hpp"
 
 namespace satn::frontend {
 

@@ -1,7 +1,7 @@
 // Compiled with -mavx512f and its companions.
 #define SATN_ISA avx512
 #define SATN_LANE_BYTES 64
-#include "frame_kernel.hpp"
+#include "kernels.hpp"
 
 namespace satn::frontend {
 

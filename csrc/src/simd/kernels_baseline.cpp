@@ -1,7 +1,7 @@
 // 16 bytes are one register of every x86-64 and every 64-bit ARM.
 #define SATN_ISA baseline
 #define SATN_LANE_BYTES 16
-#include "frame_kernel.hpp"
+#include "kernels.hpp"
 
 namespace satn::frontend {
 

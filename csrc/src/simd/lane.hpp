@@ -72,17 +72,26 @@ template <class Real, std::size_t kWidth>
 Pack<Real, kWidth> multiply_add(Pack<Real, kWidth> a, Pack<Real, kWidth> b, Pack<Real, kWidth> c) {
 #if !defined(SATN_LANES_FUSE)
   return a * b + c;
-#elif SATN_LANE_BYTES == 64
-  if constexpr (kWidth == 16) {
+#else
+  constexpr bool kFloats = sizeof(Real) == sizeof(float);
+  if constexpr (sizeof a.values == 16) {
+    if constexpr (kFloats) {
+      return {_mm_fmadd_ps(a.values, b.values, c.values)};
+    } else {
+      return {_mm_fmadd_pd(a.values, b.values, c.values)};
+    }
+  } else if constexpr (sizeof a.values == 32) {
+    if constexpr (kFloats) {
+      return {_mm256_fmadd_ps(a.values, b.values, c.values)};
+    } else {
+      return {_mm256_fmadd_pd(a.values, b.values, c.values)};
+    }
+#if SATN_LANE_BYTES == 64
+  } else if constexpr (kFloats) {
     return {_mm512_fmadd_ps(a.values, b.values, c.values)};
   } else {
     return {_mm512_fmadd_pd(a.values, b.values, c.values)};
-  }
-#else
-  if constexpr (kWidth == 8) {
-    return {_mm256_fmadd_ps(a.values, b.values, c.values)};
-  } else {
-    return {_mm256_fmadd_pd(a.values, b.values, c.values)};
+#endif
   }
 #endif
 }
@@ -127,38 +136,79 @@ struct LaneTraits<Pack<RealType, kWidth>> {
   static Lane replace_zero(Lane a, Real b) { return {a.values == typename Lane::Vector{} ? all(b).values : a.values}; }
 };
 
-// ---- Frames to lanes and back: W numbers of each of W frames are a W x W matrix, to be transposed.
-// -------------------
+// ---- Between memory and lanes ----
 
-// a and b's lower (kHigh = 0) or upper halves, element by element in turn.
-template <std::size_t kHigh, class Real, std::size_t kWidth, std::size_t... kIndex>
-Pack<Real, kWidth> interleaved(Pack<Real, kWidth> a, Pack<Real, kWidth> b, std::index_sequence<kIndex...>) {
-  constexpr std::size_t kFirst = kHigh * kWidth / 2;
+// A lane of consecutive numbers, wherever they stand.
+template <class Lane>
+Lane load(const typename LaneTraits<Lane>::Real* from) {
+  Lane lane;
+  __builtin_memcpy(&lane, from, sizeof lane);
+  return lane;
+}
+
+template <class Lane>
+void store(typename LaneTraits<Lane>::Real* to, Lane lane) {
+  __builtin_memcpy(to, &lane, sizeof lane);
+}
+
+// Numbers of a (counted from 0) and of b (counted from its width), in the order of the indices.
+template <std::size_t... kIndex, class Real, std::size_t kWidth>
+Pack<Real, kWidth> shuffled(Pack<Real, kWidth> a, Pack<Real, kWidth> b, std::index_sequence<kIndex...>) {
 #if defined(__clang__) || __GNUC__ >= 12
-  return {__builtin_shufflevector(a.values, b.values, (kFirst + kIndex / 2 + (kIndex % 2) * kWidth)...)};
+  return {__builtin_shufflevector(a.values, b.values, kIndex...)};
 #else
   using Integer = std::conditional_t<sizeof(Real) == 4, std::int32_t, std::int64_t>;
   typedef Integer Mask __attribute__((vector_size(kWidth * sizeof(Real))));
-  return {__builtin_shuffle(a.values, b.values,
-                            Mask{static_cast<Integer>(kFirst + kIndex / 2 + (kIndex % 2) * kWidth)...})};
+  return {__builtin_shuffle(a.values, b.values, Mask{static_cast<Integer>(kIndex)...})};
 #endif
 }
 
-// In place; log2(W) perfect shuffles.
+template <std::size_t kWidth, class Function, std::size_t... kIndex>
+constexpr auto mapped(Function, std::index_sequence<kIndex...>) {
+  return std::index_sequence<Function::of(kIndex, kWidth)...>();
+}
+
+template <class Function, class Real, std::size_t kWidth>
+Pack<Real, kWidth> shuffled(Pack<Real, kWidth> a, Pack<Real, kWidth> b) {
+  return shuffled(a, b, decltype(mapped<kWidth>(Function(), std::make_index_sequence<kWidth>()))());
+}
+
+struct Reversed {
+  static constexpr std::size_t of(std::size_t i, std::size_t width) { return width - 1 - i; }
+};
+template <std::size_t kFirst>
+struct EverySecond {
+  static constexpr std::size_t of(std::size_t i, std::size_t) { return kFirst + 2 * i; }
+};
+// The lower (kHigh = 0) or upper halves of a and b, number by number in turn.
+template <std::size_t kHigh>
+struct Interleaved {
+  static constexpr std::size_t of(std::size_t i, std::size_t width) {
+    return kHigh * width / 2 + i / 2 + (i % 2) * width;
+  }
+};
+
+template <class Real, std::size_t kWidth>
+Pack<Real, kWidth> reversed(Pack<Real, kWidth> a) {
+  return shuffled<Reversed>(a, a);
+}
+
+// In place, a W x W matrix; log2(W) perfect shuffles.
 template <class Real, std::size_t kWidth>
 void transpose(Pack<Real, kWidth> (&rows)[kWidth]) {
-  constexpr auto kAll = std::make_index_sequence<kWidth>();
   for (std::size_t round = 1; round < kWidth; round *= 2) {
     Pack<Real, kWidth> next[kWidth];
     for (std::size_t i = 0; i < kWidth / 2; ++i) {
-      next[2 * i] = interleaved<0>(rows[i], rows[i + kWidth / 2], kAll);
-      next[2 * i + 1] = interleaved<1>(rows[i], rows[i + kWidth / 2], kAll);
+      next[2 * i] = shuffled<Interleaved<0>>(rows[i], rows[i + kWidth / 2]);
+      next[2 * i + 1] = shuffled<Interleaved<1>>(rows[i], rows[i + kWidth / 2]);
     }
     for (std::size_t i = 0; i < kWidth; ++i) {
       rows[i] = next[i];
     }
   }
 }
+
+// ---- Frames to lanes and back: W numbers of each of W frames are a matrix, to be transposed ----
 
 // lanes[n] receives number n of every frame; frame i's numbers start at from[i * stride].
 template <class Real, std::size_t kWidth>
@@ -167,7 +217,7 @@ void gather(const Real* from, std::size_t stride, std::size_t count, Pack<Real, 
   for (; n + kWidth <= count; n += kWidth) {
     Pack<Real, kWidth> block[kWidth];
     for (std::size_t i = 0; i < kWidth; ++i) {
-      __builtin_memcpy(&block[i], from + i * stride + n, sizeof block[i]);
+      block[i] = load<Pack<Real, kWidth>>(from + i * stride + n);
     }
     transpose(block);
     for (std::size_t i = 0; i < kWidth; ++i) {
@@ -188,9 +238,9 @@ void gather(const Real* from, std::size_t /*stride*/, std::size_t count, Real* l
   }
 }
 
-// The way back: frame i's numbers go to to[i * stride].
+// The way back, for the first n_frames: frame i's numbers go to to[i * stride].
 template <class Real, std::size_t kWidth>
-void scatter(const Pack<Real, kWidth>* lanes, std::size_t count, Real* to, std::size_t stride) {
+void scatter(const Pack<Real, kWidth>* lanes, std::size_t count, Real* to, std::size_t stride, std::size_t n_frames) {
   std::size_t n = 0;
   for (; n + kWidth <= count; n += kWidth) {
     Pack<Real, kWidth> block[kWidth];
@@ -198,19 +248,19 @@ void scatter(const Pack<Real, kWidth>* lanes, std::size_t count, Real* to, std::
       block[i] = lanes[n + i];
     }
     transpose(block);
-    for (std::size_t i = 0; i < kWidth; ++i) {
-      __builtin_memcpy(to + i * stride + n, &block[i], sizeof block[i]);
+    for (std::size_t i = 0; i < n_frames; ++i) {
+      store(to + i * stride + n, block[i]);
     }
   }
   for (; n < count; ++n) {
-    for (std::size_t i = 0; i < kWidth; ++i) {
+    for (std::size_t i = 0; i < n_frames; ++i) {
       to[i * stride + n] = lanes[n].values[i];
     }
   }
 }
 
 template <class Real>
-void scatter(const Real* lanes, std::size_t count, Real* to, std::size_t /*stride*/) {
+void scatter(const Real* lanes, std::size_t count, Real* to, std::size_t /*stride*/, std::size_t /*n_frames*/) {
   for (std::size_t n = 0; n < count; ++n) {
     to[n] = lanes[n];
   }
