@@ -36,7 +36,7 @@ const char* isa_name(Isa isa) {
   }
 #if defined(__SSE2__)
   return "sse2";
-#elif defined(__aarch64__)
+#elif defined(__ARM_NEON)
   return "neon";
 #else
   return "scalar";

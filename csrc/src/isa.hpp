@@ -8,7 +8,7 @@ namespace satn::frontend {
 enum class Isa { baseline, avx2, avx512 };
 constexpr Isa kAllIsas[] = {Isa::baseline, Isa::avx2, Isa::avx512};
 
-// "sse2", "neon" (64-bit ARM) or "scalar" for the baseline, whichever this build has; "avx2", "avx512".
+// "sse2", "neon" or "scalar" for the baseline, whichever this build has; "avx2", "avx512".
 const char* isa_name(Isa isa);
 
 // Whether this build holds kernels for it and this processor can run them.

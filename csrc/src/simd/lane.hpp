@@ -18,6 +18,9 @@
 
 #if defined(__FMA__)
 #include <immintrin.h>
+#elif defined(__ARM_NEON) && !defined(__aarch64__)
+#include <arm_neon.h>
+#define SATN_NEON_OF_ARMV7
 #endif
 
 // Before a loop whose turns touch different numbers, which the compiler may not see: single frames are computed with
@@ -34,15 +37,88 @@
 
 namespace satn::frontend::SATN_ISA {
 
+// ---- Vectors: what the compiler's own operators do, except where it would not take the vector unit ----
+
+template <class Vector>
+Vector sum_of(Vector a, Vector b) {
+  return a + b;
+}
+template <class Vector>
+Vector difference_of(Vector a, Vector b) {
+  return a - b;
+}
+template <class Vector>
+Vector product_of(Vector a, Vector b) {
+  return a * b;
+}
+template <class Vector>
+Vector larger_of(Vector a, Vector b) {
+  return a < b ? b : a;
+}
+// b where a is zero.
+template <class Vector>
+Vector nonzero_or(Vector a, Vector b) {
+  return a == Vector{} ? b : a;
+}
+template <class Vector, class Integers>
+Vector converted(Integers integers) {
+  return __builtin_convertvector(integers, Vector);
+}
+
+#if defined(SATN_NEON_OF_ARMV7)
+// This unit has no numbers below the least normal one, which forbids it to the compiler. The kernels can do without
+// them; FlushToZero below makes plain numbers behave alike.
+typedef float FourFloats __attribute__((vector_size(16)));
+
+inline FourFloats sum_of(FourFloats a, FourFloats b) { return (FourFloats)vaddq_f32(a, b); }
+inline FourFloats difference_of(FourFloats a, FourFloats b) { return (FourFloats)vsubq_f32(a, b); }
+inline FourFloats product_of(FourFloats a, FourFloats b) { return (FourFloats)vmulq_f32(a, b); }
+inline FourFloats larger_of(FourFloats a, FourFloats b) { return (FourFloats)vmaxq_f32(a, b); }
+inline FourFloats nonzero_or(FourFloats a, FourFloats b) {
+  return (FourFloats)vbslq_f32(vceqq_f32(a, vdupq_n_f32(0.0F)), b, a);
+}
+template <>
+inline FourFloats converted<FourFloats>(int32x4_t integers) {
+  return (FourFloats)vcvtq_f32_s32(integers);
+}
+#endif
+
+// As long as it lives, plain numbers below the least normal one are zeros where those in lanes are.
+class FlushToZero {
+ public:
+#if defined(SATN_NEON_OF_ARMV7)
+  FlushToZero() : before_(__builtin_arm_get_fpscr()) { __builtin_arm_set_fpscr(before_ | 1U << 24); }
+  ~FlushToZero() { __builtin_arm_set_fpscr(before_); }
+
+ private:
+  unsigned before_;
+
+ public:
+#else
+  FlushToZero() {}
+  ~FlushToZero() {}
+#endif
+  FlushToZero(const FlushToZero&) = delete;
+  FlushToZero& operator=(const FlushToZero&) = delete;
+};
+
 template <class Real, std::size_t kWidth>
 struct Pack {
   typedef Real Vector __attribute__((vector_size(kWidth * sizeof(Real))));
   Vector values;
 
-  friend Pack operator+(Pack a, Pack b) { return {a.values + b.values}; }
-  friend Pack operator-(Pack a, Pack b) { return {a.values - b.values}; }
-  friend Pack operator*(Pack a, Pack b) { return {a.values * b.values}; }
-  friend Pack operator*(Pack a, Real b) { return {a.values * b}; }
+  friend Pack operator+(Pack a, Pack b) { return {sum_of(a.values, b.values)}; }
+  friend Pack operator-(Pack a, Pack b) { return {difference_of(a.values, b.values)}; }
+  friend Pack operator*(Pack a, Pack b) { return {product_of(a.values, b.values)}; }
+  friend Pack operator*(Pack a, Real b) { return a * all(b); }
+
+  static Pack all(Real value) { return all(value, std::make_index_sequence<kWidth>()); }
+
+ private:
+  template <std::size_t... kIndex>
+  static Pack all(Real value, std::index_sequence<kIndex...>) {
+    return {Vector{(static_cast<void>(kIndex), value)...}};
+  }
 };
 
 // a * b + c and a * b - c, rounded once where SATN_LANES_FUSE, for every lane type alike.
@@ -104,12 +180,12 @@ Pack<Real, kWidth> multiply_subtract(Pack<Real, kWidth> a, Pack<Real, kWidth> b,
 // With a scalar factor.
 template <class Real, std::size_t kWidth>
 Pack<Real, kWidth> multiply_add(Pack<Real, kWidth> a, Real b, Pack<Real, kWidth> c) {
-  return multiply_add(a, Pack<Real, kWidth>{typename Pack<Real, kWidth>::Vector{} + b}, c);
+  return multiply_add(a, Pack<Real, kWidth>::all(b), c);
 }
 
 template <class Real, std::size_t kWidth>
 Pack<Real, kWidth> multiply_subtract(Pack<Real, kWidth> a, Real b, Pack<Real, kWidth> c) {
-  return multiply_subtract(a, Pack<Real, kWidth>{typename Pack<Real, kWidth>::Vector{} + b}, c);
+  return multiply_subtract(a, Pack<Real, kWidth>::all(b), c);
 }
 
 template <class Lane>
@@ -128,12 +204,9 @@ struct LaneTraits<Pack<RealType, kWidth>> {
   using Lane = Pack<RealType, kWidth>;
   static constexpr std::size_t width = kWidth;
 
-  static Lane all(Real value) { return {typename Lane::Vector{} + value}; }
-  static Lane at_least(Lane a, Real b) {
-    const Lane least = all(b);
-    return {a.values < least.values ? least.values : a.values};
-  }
-  static Lane replace_zero(Lane a, Real b) { return {a.values == typename Lane::Vector{} ? all(b).values : a.values}; }
+  static Lane all(Real value) { return Lane::all(value); }
+  static Lane at_least(Lane a, Real b) { return {larger_of(a.values, all(b).values)}; }
+  static Lane replace_zero(Lane a, Real b) { return {nonzero_or(a.values, all(b).values)}; }
 };
 
 // ---- Between memory and lanes ----

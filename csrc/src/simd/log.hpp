@@ -40,7 +40,7 @@ struct FloatBits<Pack<float, kWidth>> {
 
   static Bits of(Lane x) { return (Bits)x.values; }
   static Lane from(Bits bits) { return {(typename Lane::Vector)bits}; }
-  static Lane exponent(Bits bits) { return {__builtin_convertvector((Signed)bits >> 23, typename Lane::Vector)}; }
+  static Lane exponent(Bits bits) { return {converted<typename Lane::Vector>((Signed)bits >> 23)}; }
 };
 
 // Within 1 ulp or so for normal positive x, and the same on every machine. The mantissa is brought to
