@@ -12,6 +12,7 @@
 
 #include "../kernel.hpp"
 #include "lane.hpp"
+#include "transpose.hpp"
 
 namespace satn::frontend::SATN_ISA {
 
@@ -291,13 +292,10 @@ class SingleFft {
   // Number i of blocks first, first + 1, ... to lanes[i]. A block's number is its lowest bin's.
   void gather_blocks(const Real* from, std::size_t first, Lane (&lanes)[kBlock]) const {
     for (std::size_t start = 0; start < kBlock; start += kWidth) {
-      Lane block[kWidth];
+      Lane numbers[kWidth];
+      gather([&](std::size_t block) { return from + tables_.positions[first + block] + start; }, numbers);
       for (std::size_t i = 0; i < kWidth; ++i) {
-        block[i] = load<Lane>(from + tables_.positions[first + i] + start);
-      }
-      transpose(block);
-      for (std::size_t i = 0; i < kWidth; ++i) {
-        lanes[start + i] = block[i];
+        lanes[start + i] = numbers[i];
       }
     }
   }

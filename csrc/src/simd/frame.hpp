@@ -14,6 +14,26 @@ namespace satn::frontend::SATN_ISA {
 constexpr std::size_t kPartialSums = 16;
 
 template <class Lane>
+void sum_partially(const typename LaneTraits<Lane>::Real* samples, std::size_t length,
+                   typename LaneTraits<Lane>::Real (&parts)[kPartialSums]) {
+  constexpr std::size_t kWidth = LaneTraits<Lane>::width;
+  Lane sums[kPartialSums / kWidth];
+  for (Lane& sum : sums) {
+    sum = LaneTraits<Lane>::all(0);
+  }
+  std::size_t n = 0;
+  for (; n + kPartialSums <= length; n += kPartialSums) {
+    for (std::size_t i = 0; i < kPartialSums / kWidth; ++i) {
+      sums[i] = sums[i] + load<Lane>(samples + n + i * kWidth);
+    }
+  }
+  __builtin_memcpy(parts, sums, sizeof parts);
+  for (std::size_t i = 0; n + i < length; ++i) {
+    parts[i] = parts[i] + samples[n + i];
+  }
+}
+
+template <class Lane>
 Lane total(Lane (&parts)[kPartialSums]) {
   for (std::size_t width = kPartialSums / 2; width > 0; width /= 2) {
     for (std::size_t i = 0; i < width; ++i) {
@@ -23,8 +43,15 @@ Lane total(Lane (&parts)[kPartialSums]) {
   return parts[0];
 }
 
+template <class Lane>
+Lane mean_of(Lane (&parts)[kPartialSums], std::size_t length) {
+  using Real = typename LaneTraits<Lane>::Real;
+  return total(parts) * (Real(1) / static_cast<Real>(length));
+}
+
 // Pre-emphasis within the frame: x[n] - c x[n-1] as (x[n] - x[n-1]) + (1 - c) x[n-1]. At low frequencies, where the
 // two nearly cancel, the rounding of c would cost up to 33 times the precision. The mean drops out of the first part.
+// The first sample stands before itself, which gives its (1 - c) x[0].
 template <class Lane>
 Lane emphasised(Lane before, Lane now, Lane mean, typename LaneTraits<Lane>::Real rest) {
   return multiply_add(before - mean, rest, now - before);

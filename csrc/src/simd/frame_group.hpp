@@ -7,6 +7,7 @@
 #include "fft.hpp"
 #include "frame.hpp"
 #include "lane.hpp"
+#include "transpose.hpp"
 
 namespace satn::frontend::SATN_ISA {
 
@@ -17,7 +18,7 @@ class FrameGroup {
   using Real = typename Traits::Real;
 
   static std::size_t scratch_bytes(const KernelTables<Real>& tables) {
-    return (tables.window_length + 2 * tables.half + tables.half + 1 + tables.n_mels) * sizeof(Lane);
+    return (2 * tables.half + tables.half + 1 + tables.n_mels) * sizeof(Lane);
   }
 
   static void run(const KernelTables<Real>& tables, const Real* samples, std::size_t n_frames, Real* rows,
@@ -27,79 +28,86 @@ class FrameGroup {
   }
 
  private:
+  static constexpr std::size_t kWidth = Traits::width;
+  static constexpr std::size_t kBlock = kWidth > 1 ? kWidth : 2;  // samples gathered at once, an even number
+
   FrameGroup(const KernelTables<Real>& tables, Lane* scratch)
       : tables_(tables),
-        samples_(scratch),
-        real_(samples_ + tables.window_length),
+        real_(scratch),
         imag_(real_ + tables.half),
         power_(imag_ + tables.half),
         energies_(power_ + tables.half + 1) {}
 
   void compute(const Real* samples, std::size_t n_frames, Real* rows, std::size_t stride) const {
-    gather(samples, tables_.hop_length, tables_.window_length, samples_);
-    fill(tables_.remove_dc ? mean() : Traits::all(0));
+    fill(samples, tables_.remove_dc ? mean(samples) : Traits::all(0));
     GroupFft<Lane>(tables_).power_spectrum(real_, imag_, power_);
     apply_filterbank();
     take_log();
-    scatter(energies_, tables_.n_mels, rows, stride, n_frames);
+    scatter(energies_, tables_.n_mels, [rows, stride](std::size_t frame) { return rows + frame * stride; }, n_frames);
   }
 
-  Lane mean() const {
-    Lane parts[kPartialSums];
-    for (std::size_t i = 0; i < kPartialSums; ++i) {
-      parts[i] = Traits::all(0);
+  Lane mean(const Real* samples) const {
+    Real of_frames[kWidth][kPartialSums];
+    for (std::size_t frame = 0; frame < kWidth; ++frame) {
+      sum_partially<Lane>(samples + frame * tables_.hop_length, tables_.window_length, of_frames[frame]);
     }
-    std::size_t n = 0;
-    for (; n + kPartialSums <= tables_.window_length; n += kPartialSums) {
-      for (std::size_t i = 0; i < kPartialSums; ++i) {
-        parts[i] = parts[i] + samples_[n + i];
+    Lane parts[kPartialSums];
+    for (std::size_t n = 0; n < kPartialSums; n += kWidth) {
+      Lane block[kWidth];
+      gather([&of_frames, n](std::size_t frame) { return of_frames[frame] + n; }, block);
+      for (std::size_t i = 0; i < kWidth; ++i) {
+        parts[n + i] = block[i];
       }
     }
-    for (std::size_t i = 0; n + i < tables_.window_length; ++i) {
-      parts[i] = parts[i] + samples_[n + i];
-    }
-    return total(parts) * (Real(1) / static_cast<Real>(tables_.window_length));
+    return mean_of(parts, tables_.window_length);
   }
 
   // Windowed samples to the FFT's input: even ones to `real`, odd ones to `imag`, zeros up to the FFT's size.
-  void fill(Lane mean) const {
-    const Real* window = tables_.window;
-    const std::size_t pairs = tables_.window_length / 2;
+  void fill(const Real* samples, Lane mean) const {
     if (tables_.emphasise) {
-      fill_emphasised(mean, pairs);
+      fill_windowed(samples, [this, mean](Lane before, Lane now) {
+        return emphasised(before, now, mean, tables_.emphasis_rest);
+      });
     } else {
-      SATN_INDEPENDENT_TURNS
-      for (std::size_t n = 0; n < pairs; ++n) {
-        real_[n] = (samples_[2 * n] - mean) * window[2 * n];
-        imag_[n] = (samples_[2 * n + 1] - mean) * window[2 * n + 1];
+      fill_windowed(samples, [mean](Lane /*before*/, Lane now) { return now - mean; });
+    }
+    for (std::size_t n = tables_.window_length; n < 2 * tables_.half; ++n) {
+      input(n) = Traits::all(0);
+    }
+  }
+
+  template <class Filter>
+  void fill_windowed(const Real* samples, Filter&& filter) const {
+    const std::size_t hop = tables_.hop_length;
+    Lane block[kBlock];
+    Lane before;
+    std::size_t n = 0;
+    for (; n + kBlock <= tables_.window_length; n += kBlock) {
+      gather([samples, hop, n](std::size_t frame) { return samples + frame * hop + n; }, block);
+      before = n == 0 ? block[0] : before;
+      for (std::size_t i = 0; i < kBlock; i += 2) {
+        input(n + i) = filter(before, block[i]) * tables_.window[n + i];
+        input(n + i + 1) = filter(block[i], block[i + 1]) * tables_.window[n + i + 1];
+        before = block[i + 1];
       }
     }
-    std::size_t used = pairs;
-    if (tables_.window_length % 2 != 0) {
-      const Lane last = tables_.emphasise ? emphasised_sample(2 * pairs, mean) : samples_[2 * pairs] - mean;
-      real_[used] = last * window[2 * pairs];
-      imag_[used] = Traits::all(0);
-      ++used;
-    }
-    for (; used < tables_.half; ++used) {
-      real_[used] = Traits::all(0);
-      imag_[used] = Traits::all(0);
+    for (; n < tables_.window_length; ++n) {
+      const Lane now = one_of_each(samples + n);
+      before = n == 0 ? now : before;
+      input(n) = filter(before, now) * tables_.window[n];
+      before = now;
     }
   }
 
-  void fill_emphasised(Lane mean, std::size_t pairs) const {
-    const Real* window = tables_.window;
-    real_[0] = (samples_[0] - mean) * tables_.emphasis_rest * window[0];
-    imag_[0] = emphasised_sample(1, mean) * window[1];
-    SATN_INDEPENDENT_TURNS
-    for (std::size_t n = 1; n < pairs; ++n) {
-      real_[n] = emphasised_sample(2 * n, mean) * window[2 * n];
-      imag_[n] = emphasised_sample(2 * n + 1, mean) * window[2 * n + 1];
-    }
-  }
+  // Where the FFT takes sample n from.
+  Lane& input(std::size_t n) const { return n % 2 == 0 ? real_[n / 2] : imag_[n / 2]; }
 
-  Lane emphasised_sample(std::size_t n, Lane mean) const {
-    return emphasised(samples_[n - 1], samples_[n], mean, tables_.emphasis_rest);
+  Lane one_of_each(const Real* sample) const {
+    Real numbers[kWidth];
+    for (std::size_t frame = 0; frame < kWidth; ++frame) {
+      numbers[frame] = sample[frame * tables_.hop_length];
+    }
+    return load<Lane>(numbers);
   }
 
   void apply_filterbank() const {
@@ -136,7 +144,6 @@ class FrameGroup {
   }
 
   const KernelTables<Real>& tables_;
-  Lane* samples_;
   Lane* real_;
   Lane* imag_;
   Lane* power_;

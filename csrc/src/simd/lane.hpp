@@ -253,90 +253,24 @@ template <std::size_t kFirst>
 struct EverySecond {
   static constexpr std::size_t of(std::size_t i, std::size_t) { return kFirst + 2 * i; }
 };
-// The lower (kHigh = 0) or upper halves of a and b, number by number in turn.
-template <std::size_t kHigh>
-struct Interleaved {
-  static constexpr std::size_t of(std::size_t i, std::size_t width) {
-    return kHigh * width / 2 + i / 2 + (i % 2) * width;
-  }
-};
-
 template <class Real, std::size_t kWidth>
 Pack<Real, kWidth> reversed(Pack<Real, kWidth> a) {
   return shuffled<Reversed>(a, a);
 }
 
-// In place, a W x W matrix; log2(W) perfect shuffles.
+// a's numbers, then b's.
+template <class Real, std::size_t kWidth, std::size_t... kIndex>
+Pack<Real, 2 * kWidth> joined(Pack<Real, kWidth> a, Pack<Real, kWidth> b, std::index_sequence<kIndex...>) {
+#if defined(__clang__) || __GNUC__ >= 12
+  return {__builtin_shufflevector(a.values, b.values, kIndex...)};
+#else
+  return {typename Pack<Real, 2 * kWidth>::Vector{(kIndex < kWidth ? a : b).values[kIndex % kWidth]...}};
+#endif
+}
+
 template <class Real, std::size_t kWidth>
-void transpose(Pack<Real, kWidth> (&rows)[kWidth]) {
-  for (std::size_t round = 1; round < kWidth; round *= 2) {
-    Pack<Real, kWidth> next[kWidth];
-    for (std::size_t i = 0; i < kWidth / 2; ++i) {
-      next[2 * i] = shuffled<Interleaved<0>>(rows[i], rows[i + kWidth / 2]);
-      next[2 * i + 1] = shuffled<Interleaved<1>>(rows[i], rows[i + kWidth / 2]);
-    }
-    for (std::size_t i = 0; i < kWidth; ++i) {
-      rows[i] = next[i];
-    }
-  }
-}
-
-// ---- Frames to lanes and back: W numbers of each of W frames are a matrix, to be transposed ----
-
-// lanes[n] receives number n of every frame; frame i's numbers start at from[i * stride].
-template <class Real, std::size_t kWidth>
-void gather(const Real* from, std::size_t stride, std::size_t count, Pack<Real, kWidth>* lanes) {
-  std::size_t n = 0;
-  for (; n + kWidth <= count; n += kWidth) {
-    Pack<Real, kWidth> block[kWidth];
-    for (std::size_t i = 0; i < kWidth; ++i) {
-      block[i] = load<Pack<Real, kWidth>>(from + i * stride + n);
-    }
-    transpose(block);
-    for (std::size_t i = 0; i < kWidth; ++i) {
-      lanes[n + i] = block[i];
-    }
-  }
-  for (; n < count; ++n) {
-    for (std::size_t i = 0; i < kWidth; ++i) {
-      lanes[n].values[i] = from[i * stride + n];
-    }
-  }
-}
-
-template <class Real>
-void gather(const Real* from, std::size_t /*stride*/, std::size_t count, Real* lanes) {
-  for (std::size_t n = 0; n < count; ++n) {
-    lanes[n] = from[n];
-  }
-}
-
-// The way back, for the first n_frames: frame i's numbers go to to[i * stride].
-template <class Real, std::size_t kWidth>
-void scatter(const Pack<Real, kWidth>* lanes, std::size_t count, Real* to, std::size_t stride, std::size_t n_frames) {
-  std::size_t n = 0;
-  for (; n + kWidth <= count; n += kWidth) {
-    Pack<Real, kWidth> block[kWidth];
-    for (std::size_t i = 0; i < kWidth; ++i) {
-      block[i] = lanes[n + i];
-    }
-    transpose(block);
-    for (std::size_t i = 0; i < n_frames; ++i) {
-      store(to + i * stride + n, block[i]);
-    }
-  }
-  for (; n < count; ++n) {
-    for (std::size_t i = 0; i < n_frames; ++i) {
-      to[i * stride + n] = lanes[n].values[i];
-    }
-  }
-}
-
-template <class Real>
-void scatter(const Real* lanes, std::size_t count, Real* to, std::size_t /*stride*/, std::size_t /*n_frames*/) {
-  for (std::size_t n = 0; n < count; ++n) {
-    to[n] = lanes[n];
-  }
+Pack<Real, 2 * kWidth> joined(Pack<Real, kWidth> a, Pack<Real, kWidth> b) {
+  return joined(a, b, std::make_index_sequence<2 * kWidth>());
 }
 
 }  // namespace satn::frontend::SATN_ISA

@@ -8,6 +8,7 @@
 #include "fft.hpp"
 #include "frame.hpp"
 #include "lane.hpp"
+#include "transpose.hpp"
 
 namespace satn::frontend::SATN_ISA {
 
@@ -31,8 +32,8 @@ class SingleFrame {
  private:
   using Lane = Pack<Real, kWidth>;
   using Traits = LaneTraits<Lane>;
-  // The filterbank's lanes, which hold some of a band's chains, or all.
-  static constexpr std::size_t kChainWidth = kWidth < kMelChains ? kWidth : kMelChains;
+  // The filterbank's lanes, which hold all of a band's chains, or half.
+  static constexpr std::size_t kChainWidth = kNumbersIn16Bytes<Real>;
   using ChainLane = Pack<Real, kChainWidth>;
 
   SingleFrame(const KernelTables<Real>& tables, Real* scratch)
@@ -54,22 +55,9 @@ class SingleFrame {
   }
 
   Real mean(const Real* samples) const {
-    Lane sums[kPartialSums / kWidth];
-    for (Lane& sum : sums) {
-      sum = Traits::all(0);
-    }
-    std::size_t n = 0;
-    for (; n + kPartialSums <= tables_.window_length; n += kPartialSums) {
-      for (std::size_t i = 0; i < kPartialSums / kWidth; ++i) {
-        sums[i] = sums[i] + load<Lane>(samples + n + i * kWidth);
-      }
-    }
     Real parts[kPartialSums];
-    __builtin_memcpy(parts, sums, sizeof parts);
-    for (std::size_t i = 0; n + i < tables_.window_length; ++i) {
-      parts[i] = parts[i] + samples[n + i];
-    }
-    return total(parts) * (Real(1) / static_cast<Real>(tables_.window_length));
+    sum_partially<Lane>(samples, tables_.window_length, parts);
+    return mean_of(parts, tables_.window_length);
   }
 
   void window(const Real* samples, Real mean) const {
@@ -79,8 +67,9 @@ class SingleFrame {
       window_lane(samples, n, mean);
     }
     window_lane(samples, length - kWidth, mean);
-    const Real first = samples[0] - mean;
-    windowed_[0] = (tables_.emphasise ? first * tables_.emphasis_rest : first) * tables_.window[0];
+    const Real first =
+        tables_.emphasise ? emphasised(samples[0], samples[0], mean, tables_.emphasis_rest) : samples[0] - mean;
+    windowed_[0] = first * tables_.window[0];
     __builtin_memset(windowed_ + length, 0, (2 * tables_.half - length) * sizeof(Real));
   }
 
@@ -134,7 +123,7 @@ class SingleFrame {
       }
     }
     for (ChainLane(&lane)[kChainWidth] : chains) {
-      transpose(lane);
+      transpose_in_16_bytes(lane);
     }
     if constexpr (kLanes == 1) {
       store(energies_ + first, band_energy(chains[0][0], chains[0][1], chains[0][2], chains[0][3]));
