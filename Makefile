@@ -5,7 +5,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 
-.PHONY: setup demo test lint benchmark clean
+.PHONY: setup demo test lint tidy benchmark fuzz clean
 
 setup: $(INSTALLED)
 
@@ -30,6 +30,27 @@ lint: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/clang-format --dry-run --Werror $(shell find csrc examples -name '*.[ch]' -o -name '*.[ch]pp')
+
+# clang-tidy over the C and C++ code, as CMake compiles it (the fuzzer and the example are not built here, and are named);
+# whatever .clang-tidy asks for is an error.
+tidy: setup
+	PATH="$(CURDIR)/$(BIN):$$PATH" cmake -G Ninja -S . -B build/tidy -DSATN_FAST_BUILD_TESTS=ON \
+		-DSATN_FAST_BUILD_BENCHMARKS=ON -DSATN_FAST_BUILD_PYTHON=ON \
+		-DPython_EXECUTABLE="$(CURDIR)/$(BIN)/python" -Dpybind11_DIR="$$($(BIN)/python -m pybind11 --cmakedir)"
+	$(BIN)/python $(BIN)/run-clang-tidy.py -quiet -p build/tidy -j 2 -clang-tidy-binary $(BIN)/clang-tidy
+	$(BIN)/clang-tidy --quiet csrc/fuzz/fuzz_frontend.cpp -- -std=c++17 -Icsrc/include -Icsrc/tests
+	$(BIN)/clang-tidy --quiet examples/edge/print_features.c -- -std=c99 -Icsrc/include
+
+# make fuzz SECONDS=600: random options and audio through the C library under sanitizers (needs Clang). What it learns is
+# kept for the next time; what breaks the library is written to build/fuzz/.
+SECONDS ?= 60
+fuzz: setup
+	PATH="$(CURDIR)/$(BIN):$$PATH" CC=clang CXX=clang++ cmake -G Ninja -S . -B build/fuzz \
+		-DSATN_FAST_BUILD_FUZZER=ON -DSATN_FAST_SANITIZE=address,undefined
+	PATH="$(CURDIR)/$(BIN):$$PATH" cmake --build build/fuzz --target fuzz_frontend
+	mkdir -p build/fuzz/corpus
+	build/fuzz/fuzz_frontend -max_total_time=$(SECONDS) -max_len=4096 -len_control=0 -artifact_prefix=build/fuzz/ \
+		build/fuzz/corpus
 
 benchmark: setup
 	$(BIN)/python -m pytest --benchmark

@@ -30,8 +30,7 @@ write_basic_package_version_file(
 set_target_properties(satn_frontend PROPERTIES
   EXPORT_NAME frontend
   VERSION ${PROJECT_VERSION}
-  SOVERSION ${PROJECT_VERSION_MAJOR}.${PROJECT_VERSION_MINOR}
-  WINDOWS_EXPORT_ALL_SYMBOLS ON)
+  SOVERSION ${PROJECT_VERSION_MAJOR}.${PROJECT_VERSION_MINOR})
 install(FILES
   ${CMAKE_CURRENT_BINARY_DIR}/satn_frontend-config.cmake
   ${CMAKE_CURRENT_BINARY_DIR}/satn_frontend-config-version.cmake
@@ -51,6 +50,9 @@ if(IS_ABSOLUTE "${CMAKE_INSTALL_INCLUDEDIR}")
   set(satn_frontend_pc_includedir ${CMAKE_INSTALL_INCLUDEDIR})
 else()
   set(satn_frontend_pc_includedir \${prefix}/${CMAKE_INSTALL_INCLUDEDIR})
+endif()
+if(BUILD_SHARED_LIBS)
+  set(satn_frontend_pc_definitions " -DSATN_FRONTEND_SHARED")
 endif()
 list(TRANSFORM satn_frontend_cxx_runtime PREPEND -l OUTPUT_VARIABLE satn_frontend_pc_libs_private)
 string(JOIN " " satn_frontend_pc_libs_private ${satn_frontend_pc_libs_private})

@@ -46,6 +46,18 @@
 #include <stddef.h>
 #include <stdint.h>
 
+/* Before each function: what a shared library offers, and nothing else of it is to be seen. The library's CMake target
+ * and pkg-config file define SATN_FRONTEND_SHARED where it is one; without them, define it to link to a Windows DLL. */
+#if !defined(SATN_FRONTEND_SHARED)
+#define SATN_FRONTEND_API
+#elif defined(_WIN32) && defined(SATN_FRONTEND_BUILDING)
+#define SATN_FRONTEND_API __declspec(dllexport)
+#elif defined(_WIN32)
+#define SATN_FRONTEND_API __declspec(dllimport)
+#else
+#define SATN_FRONTEND_API __attribute__((visibility("default")))
+#endif
+
 #ifdef __cplusplus
 extern "C" {
 #endif
@@ -170,70 +182,79 @@ typedef struct satn_frontend_plan satn_frontend_plan;
 typedef struct satn_frontend_stream satn_frontend_stream;
 
 /* The library's version, "major.minor.patch". */
-const char* satn_frontend_version(void);
+SATN_FRONTEND_API const char* satn_frontend_version(void);
 
 /* Fills *options (whose `size` is set) with a preset. At other rates than 16 kHz, window and hop keep their duration,
  * and the FFT is the smallest power of two that holds the window. */
-satn_frontend_status satn_frontend_preset(satn_frontend_options* options, int32_t preset, int32_t sample_rate,
-                                          int32_t n_mels, char* message, size_t message_size);
+SATN_FRONTEND_API satn_frontend_status satn_frontend_preset(satn_frontend_options* options, int32_t preset,
+                                                            int32_t sample_rate, int32_t n_mels, char* message,
+                                                            size_t message_size);
 
 /* Checks the options and computes every table. *plan is NULL unless the result is SATN_FRONTEND_OK. */
-satn_frontend_status satn_frontend_plan_create(const satn_frontend_options* options, satn_frontend_plan** plan,
-                                               char* message, size_t message_size);
+SATN_FRONTEND_API satn_frontend_status satn_frontend_plan_create(const satn_frontend_options* options,
+                                                                 satn_frontend_plan** plan, char* message,
+                                                                 size_t message_size);
 
 /* Frees a plan. NULL is accepted. */
-void satn_frontend_plan_destroy(satn_frontend_plan* plan);
+SATN_FRONTEND_API void satn_frontend_plan_destroy(satn_frontend_plan* plan);
 
 /* Copies the options in effect, fft_size and high_hz resolved, to *options (whose `size` is set). */
-satn_frontend_status satn_frontend_plan_options(const satn_frontend_plan* plan, satn_frontend_options* options,
-                                                char* message, size_t message_size);
+SATN_FRONTEND_API satn_frontend_status satn_frontend_plan_options(const satn_frontend_plan* plan,
+                                                                  satn_frontend_options* options, char* message,
+                                                                  size_t message_size);
 
 /* The instruction set in use: "sse2", "avx2", "avx512", "neon" or "scalar". The best that the processor has is chosen
  * when a plan is created; the environment variable SATN_FAST_ISA forces another. */
-const char* satn_frontend_isa(const satn_frontend_plan* plan);
+SATN_FRONTEND_API const char* satn_frontend_isa(const satn_frontend_plan* plan);
 
 /* Values per frame: n_mels, or 3 * n_mels with deltas. */
-size_t satn_frontend_feature_count(const satn_frontend_plan* plan);
+SATN_FRONTEND_API size_t satn_frontend_feature_count(const satn_frontend_plan* plan);
 
 /* Window and hop, in samples. */
-size_t satn_frontend_frame_length(const satn_frontend_plan* plan);
-size_t satn_frontend_hop_length(const satn_frontend_plan* plan);
+SATN_FRONTEND_API size_t satn_frontend_frame_length(const satn_frontend_plan* plan);
+SATN_FRONTEND_API size_t satn_frontend_hop_length(const satn_frontend_plan* plan);
 
 /* Bands too narrow to hold an FFT bin: their features are a constant, log(floor). 0 is what you want; if it is not,
  * take fewer bands, a larger FFT or a higher low_hz. */
-size_t satn_frontend_empty_band_count(const satn_frontend_plan* plan);
+SATN_FRONTEND_API size_t satn_frontend_empty_band_count(const satn_frontend_plan* plan);
 
 /* Frames of an utterance of n_samples; 0 where it is too short for any. */
-size_t satn_frontend_frame_count(const satn_frontend_plan* plan, size_t n_samples);
+SATN_FRONTEND_API size_t satn_frontend_frame_count(const satn_frontend_plan* plan, size_t n_samples);
 
 /* Features of a whole utterance. An utterance too short for one frame gives 0 rows with SNIP_EDGES framing, and
  * SATN_FRONTEND_ERROR_AUDIO with CENTER_REFLECT. */
-satn_frontend_status satn_frontend_compute(const satn_frontend_plan* plan, const satn_frontend_audio* audio,
-                                           satn_frontend_features* features, char* message, size_t message_size);
+SATN_FRONTEND_API satn_frontend_status satn_frontend_compute(const satn_frontend_plan* plan,
+                                                             const satn_frontend_audio* audio,
+                                                             satn_frontend_features* features, char* message,
+                                                             size_t message_size);
 
 /* A stream over a plan. *stream is NULL unless the result is SATN_FRONTEND_OK. */
-satn_frontend_status satn_frontend_stream_create(const satn_frontend_plan* plan, satn_frontend_stream** stream,
-                                                 char* message, size_t message_size);
+SATN_FRONTEND_API satn_frontend_status satn_frontend_stream_create(const satn_frontend_plan* plan,
+                                                                   satn_frontend_stream** stream, char* message,
+                                                                   size_t message_size);
 
 /* Frees a stream. NULL is accepted. */
-void satn_frontend_stream_destroy(satn_frontend_stream* stream);
+SATN_FRONTEND_API void satn_frontend_stream_destroy(satn_frontend_stream* stream);
 
 /* Rows that pushing n_samples now would give, and that finishing now would give. */
-size_t satn_frontend_stream_push_frames(const satn_frontend_stream* stream, size_t n_samples);
-size_t satn_frontend_stream_finish_frames(const satn_frontend_stream* stream);
+SATN_FRONTEND_API size_t satn_frontend_stream_push_frames(const satn_frontend_stream* stream, size_t n_samples);
+SATN_FRONTEND_API size_t satn_frontend_stream_finish_frames(const satn_frontend_stream* stream);
 
 /* Takes all samples, writes the frames they complete (with deltas, 2 * delta_window frames later). The format may
  * change from push to push. Too little room is SATN_FRONTEND_ERROR_CAPACITY and consumes nothing: push less at once. */
-satn_frontend_status satn_frontend_stream_push(satn_frontend_stream* stream, const satn_frontend_audio* audio,
-                                               satn_frontend_features* features, char* message, size_t message_size);
+SATN_FRONTEND_API satn_frontend_status satn_frontend_stream_push(satn_frontend_stream* stream,
+                                                                 const satn_frontend_audio* audio,
+                                                                 satn_frontend_features* features, char* message,
+                                                                 size_t message_size);
 
 /* Ends the utterance and writes the remaining frames: all rows together now equal satn_frontend_compute's. A stream
  * that was given no samples writes none. */
-satn_frontend_status satn_frontend_stream_finish(satn_frontend_stream* stream, satn_frontend_features* features,
-                                                 char* message, size_t message_size);
+SATN_FRONTEND_API satn_frontend_status satn_frontend_stream_finish(satn_frontend_stream* stream,
+                                                                   satn_frontend_features* features, char* message,
+                                                                   size_t message_size);
 
 /* Back to the state after creation, for the next utterance. NULL is accepted. */
-void satn_frontend_stream_reset(satn_frontend_stream* stream);
+SATN_FRONTEND_API void satn_frontend_stream_reset(satn_frontend_stream* stream);
 
 #ifdef __cplusplus
 }

@@ -33,6 +33,8 @@ std::atomic<unsigned long> frees{0};
 
 #if defined(__GLIBC__) && !defined(SATN_TEST_SANITIZED)
 
+// The names are glibc's, and so are those of the parameters that these declarations do not repeat.
+// NOLINTBEGIN(*-reserved-identifier,cert-dcl*,readability-inconsistent-declaration-parameter-name)
 extern "C" {
 
 void* __libc_malloc(std::size_t size);
@@ -74,6 +76,7 @@ void free(void* block) noexcept {
 }
 
 }  // extern "C"
+// NOLINTEND(*-reserved-identifier,cert-dcl*,readability-inconsistent-declaration-parameter-name)
 
 #else
 
@@ -168,7 +171,7 @@ void run_refused(satn_frontend_stream* stream, Buffers& buffers, std::int32_t pr
   char* message = buffers.message;
   const std::size_t size = sizeof buffers.message;
   satn_frontend_features features = {buffers.rows.data(), 0, 0, precision};
-  satn_frontend_audio audio = buffers.audio(SATN_FRONTEND_FLOAT32, 0, kSamples);
+  const satn_frontend_audio audio = buffers.audio(SATN_FRONTEND_FLOAT32, 0, kSamples);
   CHECK(satn_frontend_stream_push(stream, &audio, &features, message, size) == SATN_FRONTEND_ERROR_CAPACITY);
   features.capacity = kRows;
   buffers.float32[100] = std::numeric_limits<float>::quiet_NaN();

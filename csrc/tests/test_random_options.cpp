@@ -29,17 +29,21 @@ void report_seed() { std::fprintf(stderr, "failed with seed %u\n", current_seed)
 }  // namespace
 
 #if defined(__GNUC__)
-// There where a sanitizer is: what it calls before it ends the program.
+// There where a sanitizer is: what it calls before it ends the program. NOLINTNEXTLINE(*-reserved-identifier,cert-dcl*)
 extern "C" void __sanitizer_set_death_callback(void (*callback)()) __attribute__((weak));
 #endif
 
-static void report_seed_at_death() {
+namespace {
+
+void report_seed_at_death() {
 #if defined(__GNUC__)
   if (__sanitizer_set_death_callback != nullptr) {
     __sanitizer_set_death_callback(report_seed);
   }
 #endif
 }
+
+}  // namespace
 
 int main(int argc, char** argv) {
   const auto seed = static_cast<std::uint32_t>(argc > 1 ? std::strtoul(argv[1], nullptr, 10) : 1);

@@ -1,23 +1,28 @@
-"""Runs openSMILE in a process of its own: it crashes in one that has loaded TensorFlow.
+"""What runs in openSMILE's process; see opensmile_process.py.
 
-Usage: opensmile_worker.py CONFIG. Each line of standard input, a rate in Hz and the path of an .npy waveform, is
-answered by the path of an .npy with the features.
+Usage: opensmile_worker.py CONFIG LEVEL. Each line of standard input, a rate in Hz, a number of calls and the path of an
+.npy waveform, is answered by the seconds that each call took and the path of an .npy with the features.
 """
 
 import sys
+import time
 
 import numpy as np
 import opensmile
 
 
 def main() -> None:
-    smile = opensmile.Smile(feature_set=sys.argv[1], feature_level="log")
+    smile = opensmile.Smile(feature_set=sys.argv[1], feature_level=sys.argv[2])
     for line in sys.stdin:
-        rate, path = line.rstrip("\n").split(" ", maxsplit=1)
+        rate, calls, path = line.rstrip("\n").split(" ", maxsplit=2)
         # openSMILE reads int16 / 32767 and multiplies by 32767 again
-        features = smile.process_signal(np.load(path) / np.float32(32768), int(rate))
+        audio = np.load(path) / np.float32(32768)
+        start = time.perf_counter()
+        for _ in range(int(calls)):
+            features = smile.process_signal(audio, int(rate))
+        seconds = (time.perf_counter() - start) / int(calls)
         np.save(path + ".features.npy", features.to_numpy())
-        print(path + ".features.npy", flush=True)
+        print(seconds, path + ".features.npy", flush=True)
 
 
 if __name__ == "__main__":

@@ -1,53 +1,44 @@
-"""The C library builds by itself, without Python, and passes its own tests."""
+"""The C library builds by itself, without Python, and passes its own tests, under sanitizers too."""
 
-import os
-import shutil
-import subprocess
-from pathlib import Path
-
-import pytest
+import random
 
 from satn_fast.frontend import supported_isas
 
-ROOT = Path(__file__).resolve().parents[2]
+from .building import ROOT, call, cmake_build, ctest, need_sanitizer
 
 
 def test_library_builds_and_passes_ctest(tmp_path):
-    if shutil.which("cmake") is None or shutil.which("ctest") is None:
-        pytest.skip("no cmake on the path: install it to test the C library")
-    build = tmp_path / "build"
-    subprocess.run(["cmake", "-S", ROOT, "-B", build, "-DSATN_FAST_BUILD_TESTS=ON"], check=True, capture_output=True)
-    subprocess.run(["cmake", "--build", build, "--parallel", "2"], check=True, capture_output=True)
-    outcome = subprocess.run(["ctest", "--test-dir", build, "--output-on-failure"], capture_output=True, text=True)
-    assert outcome.returncode == 0, outcome.stdout
-    symbols = subprocess.run(["cmake", "-E", "cat", build / "CMakeCache.txt"], capture_output=True, text=True)
-    assert "pybind11_DIR" not in symbols.stdout
-
-
-def can_sanitize(folder):
-    """Whether the C++ compiler that CMake takes by default has the sanitizers' run time."""
-    compiler = os.environ.get("CXX", "c++")
-    command = [compiler, "-fsanitize=address,undefined", "-x", "c++", "-", "-o", folder / "probe"]
-    try:
-        return subprocess.run(command, input=b"int main() {}", capture_output=True).returncode == 0
-    except OSError:
-        return False
+    cmake_build(ROOT, tmp_path, "SATN_FAST_BUILD_TESTS=ON")
+    ctest(tmp_path)
+    assert "pybind11_DIR" not in (tmp_path / "CMakeCache.txt").read_text()
 
 
 def test_every_isa_passes_ctest_under_address_and_undefined_behaviour_sanitizers(tmp_path):
-    if shutil.which("cmake") is None or shutil.which("ctest") is None:
-        pytest.skip("no cmake on the path: install it to test the C library")
-    if not can_sanitize(tmp_path):
-        pytest.skip("the C++ compiler cannot link -fsanitize=address,undefined: install its sanitizer libraries")
+    need_sanitizer("address,undefined", tmp_path)
     build = tmp_path / "build"
-    configure = ["cmake", "-S", ROOT, "-B", build, "-DSATN_FAST_BUILD_TESTS=ON"]
-    subprocess.run([*configure, "-DSATN_FAST_SANITIZE=address,undefined"], check=True, capture_output=True)
-    subprocess.run(["cmake", "--build", build, "--parallel", "2"], check=True, capture_output=True)
+    cmake_build(ROOT, build, "SATN_FAST_BUILD_TESTS=ON", "SATN_FAST_SANITIZE=address,undefined")
     for isa in supported_isas():
-        outcome = subprocess.run(
-            ["ctest", "--test-dir", build, "--output-on-failure", "--parallel", "2"],
-            env={**os.environ, "SATN_FAST_ISA": isa},
-            capture_output=True,
-            text=True,
-        )
-        assert outcome.returncode == 0, f"{isa}: {outcome.stdout}"
+        ctest(build, SATN_FAST_ISA=isa)
+
+
+def test_every_isa_shares_plans_between_threads_under_thread_sanitizer(tmp_path):
+    under = need_sanitizer("thread", tmp_path)
+    build = tmp_path / "build"
+    cmake_build(ROOT, build, "SATN_FAST_BUILD_TESTS=ON", "SATN_FAST_SANITIZE=thread", target="test_threads")
+    for isa in supported_isas():
+        ctest(build, "--tests-regex", "^test_threads$", under=under, SATN_FAST_ISA=isa)
+
+
+def test_fuzzer_finds_nothing_in_fifteen_seconds(tmp_path):
+    need_sanitizer("fuzzer,address,undefined", tmp_path, "clang++")
+    definitions = ["SATN_FAST_BUILD_FUZZER=ON", "SATN_FAST_SANITIZE=address,undefined"]
+    build = tmp_path / "build"
+    cmake_build(ROOT, build, *definitions, target="fuzz_frontend", CC="clang", CXX="clang++")
+    # From a hundred random inputs it gets further in its time than from none.
+    corpus = tmp_path / "corpus"
+    corpus.mkdir()
+    draw = random.Random(1)
+    for i in range(100):
+        (corpus / str(i)).write_bytes(draw.randbytes(draw.randint(20, 300)))
+    options = ["-seed=1", "-max_total_time=15", "-max_len=4096", "-len_control=0", f"-artifact_prefix={tmp_path}/"]
+    call(build / "fuzz_frontend", *options, corpus)

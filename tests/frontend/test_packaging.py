@@ -2,6 +2,7 @@
 
 import os
 import platform
+import re
 import shutil
 import struct
 import subprocess
@@ -13,36 +14,13 @@ import numpy as np
 import pytest
 
 import satn_fast
+from satn_fast import _frontend
 
+from .building import ROOT, call, cmake_build, need
 from .signals import PRESETS, voice_like
 
-ROOT = Path(__file__).resolve().parents[2]
 EXAMPLE = ROOT / "examples" / "edge"
 AUDIO = voice_like(20000)
-
-# CMake and ninja come with the development environment, whether it is activated or not.
-PATH = str(Path(sys.executable).parent) + os.pathsep + os.environ.get("PATH", os.defpath)
-
-
-def need(program: str, purpose: str) -> str:
-    found = shutil.which(program, path=PATH)
-    if found is None:
-        pytest.skip(f"no {program} on the path: install it {purpose}")
-    return found
-
-
-def call(*command: str | Path, **environment: str) -> str:
-    """Runs a command that must succeed; gives back what it printed."""
-    done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "PATH": PATH, **environment})
-    assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
-    return done.stdout
-
-
-def cmake_build(source: Path, build: Path, *definitions: str) -> None:
-    cmake = need("cmake", "to build the C library")
-    generator = ["-G", "Ninja"] if shutil.which("ninja", path=PATH) else []
-    call(cmake, *generator, "-S", source, "-B", build, *(f"-D{definition}" for definition in definitions))
-    call(cmake, "--build", build, "--parallel", "2")
 
 
 def build_and_install(folder: Path, *definitions: str) -> Path:
@@ -259,6 +237,37 @@ def test_program_allocates_no_more_for_longer_audio(print_features, tmp_path):
     assert counts[0][1] == b"allocations"
     assert int(counts[0][0]) > 0
     assert counts[0] == counts[1]
+
+
+def exported(library: Path) -> set[str]:
+    lines = call(need("nm", "(binutils) to list exported symbols"), "-D", "--defined-only", library).splitlines()
+    return {line.split()[-1] for line in lines}
+
+
+def test_shared_library_exports_what_the_header_declares_and_nothing_else(shared_prefix):
+    if sys.platform != "linux":
+        pytest.skip("nm -D lists an ELF library's symbols")
+    header = (shared_prefix / "include" / "satn_frontend.h").read_text()
+    declared = re.findall(r"^SATN_FRONTEND_API .*?(\w+)\(", header, flags=re.MULTILINE)
+    assert set(declared) == set(re.findall(r"^[^/* \n].*?\b(satn_frontend_\w+)\(", header, flags=re.MULTILINE))
+    assert len(declared) > 15
+    (library,) = {file.resolve() for file in shared_prefix.rglob("libsatn_frontend.so*")}
+    assert exported(library) == set(declared)
+
+
+def test_shared_library_is_named_by_its_version(shared_prefix):
+    if sys.platform != "linux":
+        pytest.skip("readelf reads an ELF library")
+    readelf = need("readelf", "(binutils) to read the shared library's name")
+    (library,) = {file.resolve() for file in shared_prefix.rglob("libsatn_frontend.so*")}
+    assert library.name == "libsatn_frontend.so.0.1.0"
+    assert "[libsatn_frontend.so.0.1]" in call(readelf, "--dynamic", library)
+
+
+def test_python_module_exports_its_initialisation_and_nothing_else():
+    if sys.platform != "linux":
+        pytest.skip("nm -D lists an ELF library's symbols")
+    assert exported(Path(_frontend.__file__)) == {"PyInit__frontend"}
 
 
 def test_shared_library(shared_prefix, print_features, tmp_path):

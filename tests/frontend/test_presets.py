@@ -1,16 +1,13 @@
 """Each preset equals its tool: on synthetic audio everywhere, on real speech where it is at hand."""
 
-import importlib.util
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import numpy as np
 import pytest
 
 from satn_fast.frontend import LogMel
 from tests.frontend import oracles
+from tests.frontend.opensmile_process import OpenSmile
 from tests.frontend.signals import PRESETS, read_int16, speech_files, voice_like
 
 N_MELS = 40
@@ -71,76 +68,10 @@ def torch_stft(audio: np.ndarray) -> np.ndarray:
     return np.log(np.maximum(matrix @ power, 1e-10)).T
 
 
-OPENSMILE_CONFIG = r"""
-[componentInstances:cComponentManager]
-instance[dataMemory].type=cDataMemory
-\{\cm[source{?}:include external source]}
-[componentInstances:cComponentManager]
-instance[frame].type=cFramer
-instance[emphasis].type=cVectorPreemphasis
-instance[window].type=cWindower
-instance[fft].type=cTransformFFT
-instance[magnitude].type=cFFTmagphase
-instance[mel].type=cMelspec
-instance[log].type=cVectorOperation
-[frame:cFramer]
-reader.dmLevel=wave
-writer.dmLevel=frame
-\{\cm[bufferModeRbConf{?}:buffer mode]}
-copyInputName=1
-noPostEOIprocessing=1
-frameSize=0.025
-frameStep=0.010
-frameMode=fixed
-frameCenterSpecial=left
-[emphasis:cVectorPreemphasis]
-reader.dmLevel=frame
-writer.dmLevel=emphasis
-k=0.97
-de=0
-[window:cWindower]
-reader.dmLevel=emphasis
-writer.dmLevel=window
-winFunc=ham
-[fft:cTransformFFT]
-reader.dmLevel=window
-writer.dmLevel=fft
-[magnitude:cFFTmagphase]
-reader.dmLevel=fft
-writer.dmLevel=magnitude
-[mel:cMelspec]
-reader.dmLevel=magnitude
-writer.dmLevel=mel
-htkcompatible=1
-nBands=40
-usePower=1
-lofreq=0
-[log:cVectorOperation]
-reader.dmLevel=mel
-writer.dmLevel=log
-operation=log
-\{\cm[sink{?}:include external sink]}
-"""
-
-
 @pytest.fixture(scope="module")
 def opensmile(tmp_path_factory) -> Iterator[Callable[[np.ndarray, int], np.ndarray]]:
-    if importlib.util.find_spec("opensmile") is None:
-        pytest.skip("opensmile is not installed")
-    folder = tmp_path_factory.mktemp("opensmile")
-    (folder / "logmel.conf").write_text(OPENSMILE_CONFIG)
-    command = [sys.executable, str(Path(__file__).with_name("opensmile_worker.py")), str(folder / "logmel.conf")]
-
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as worker:
-
-        def extract(audio: np.ndarray, rate: int = 16000) -> np.ndarray:
-            np.save(folder / "audio.npy", audio)
-            worker.stdin.write(f"{rate} {folder / 'audio.npy'}\n")
-            worker.stdin.flush()
-            return np.load(worker.stdout.readline().rstrip("\n"))
-
-        yield extract
-        worker.stdin.close()
+    with OpenSmile(tmp_path_factory.mktemp("opensmile"), N_MELS) as process:
+        yield process.features
 
 
 @pytest.fixture
