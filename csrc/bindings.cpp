@@ -309,28 +309,33 @@ class AnyPlan {
 template <class Real>
 class StreamOf final : public AnyStream {
  public:
-  explicit StreamOf(const std::shared_ptr<const core::Plan<Real>>& plan) : stream_(plan) {}
+  explicit StreamOf(const core::Shared<const core::Plan<Real>>& plan) {
+    if (const Status status = stream_.create(plan); !status.ok()) {
+      raise(status, "");
+    }
+  }
 
   py::array push(const py::array& waveform) override {
     const Audio audio = audio_of(waveform);
-    py::array_t<Real> rows = make_rows(stream_.push_frames(size_of(audio)));
+    py::array_t<Real> rows = make_rows(stream_->push_frames(size_of(audio)));
     std::size_t frames = 0;
-    const Status status = std::visit([&](auto samples) { return stream_.push(samples, rows_of(rows), frames); }, audio);
+    const Status status =
+        std::visit([&](auto samples) { return stream_->push(samples, rows_of(rows), frames); }, audio);
     return checked(status, std::move(rows));
   }
 
   py::array finish() override {
-    py::array_t<Real> rows = make_rows(stream_.finish_frames());
+    py::array_t<Real> rows = make_rows(stream_->finish_frames());
     std::size_t frames = 0;
-    const Status status = stream_.finish(rows_of(rows), frames);
+    const Status status = stream_->finish(rows_of(rows), frames);
     return checked(status, std::move(rows));
   }
 
-  void reset() override { stream_.reset(); }
+  void reset() override { stream_->reset(); }
 
  private:
   py::array_t<Real> make_rows(std::size_t frames) const {
-    return py::array_t<Real>(std::vector<std::size_t>{frames, stream_.plan().feature_count()});
+    return py::array_t<Real>(std::vector<std::size_t>{frames, stream_->plan().feature_count()});
   }
 
   static py::array checked(const Status& status, py::array_t<Real> rows) {
@@ -340,14 +345,14 @@ class StreamOf final : public AnyStream {
     return std::move(rows);
   }
 
-  core::Stream<Real> stream_;
+  core::Shared<core::Stream<Real>> stream_;
 };
 
 // Computes utterances of a batch until none is left; several threads share one.
 template <class Real>
 class BatchWork {
  public:
-  BatchWork(std::shared_ptr<const core::Plan<Real>> plan, const std::vector<Audio>& audio, Span<Real> rows)
+  BatchWork(core::Shared<const core::Plan<Real>> plan, const std::vector<Audio>& audio, Span<Real> rows)
       : plan_(std::move(plan)),
         audio_(audio),
         rows_(rows),
@@ -374,23 +379,21 @@ class BatchWork {
 
  private:
   void work() {
-    std::size_t i = next_++;
-    try {
-      core::UtteranceExtractor<Real> extractor(plan_);
-      for (; i < audio_.size(); i = next_++) {
-        const Span<Real> rows = rows_.subspan(i * stride_, stride_);
-        std::size_t frames = 0;
-        statuses_[i] = std::visit([&](auto samples) { return extractor.compute(samples, rows, frames); }, audio_[i]);
-        std::fill(rows.begin() + frames * plan_->feature_count(), rows.end(), Real(0));
+    core::Shared<core::UtteranceExtractor<Real>> extractor;
+    const Status created = extractor.create(plan_);
+    for (std::size_t i = next_++; i < audio_.size(); i = next_++) {
+      if (!created.ok()) {
+        statuses_[i] = created;
+        continue;
       }
-    } catch (const std::bad_alloc&) {
-      for (; i < audio_.size(); i = next_++) {
-        statuses_[i] = Status::error(SATN_FRONTEND_ERROR_MEMORY, "out of memory");
-      }
+      const Span<Real> rows = rows_.subspan(i * stride_, stride_);
+      std::size_t frames = 0;
+      statuses_[i] = std::visit([&](auto samples) { return extractor->compute(samples, rows, frames); }, audio_[i]);
+      std::fill(rows.begin() + frames * plan_->feature_count(), rows.end(), Real(0));
     }
   }
 
-  std::shared_ptr<const core::Plan<Real>> plan_;
+  core::Shared<const core::Plan<Real>> plan_;
   const std::vector<Audio>& audio_;
   Span<Real> rows_;
   std::vector<Status> statuses_;
@@ -401,7 +404,11 @@ class BatchWork {
 template <class Real>
 class PlanOf final : public AnyPlan {
  public:
-  PlanOf(const Options& options, core::Isa isa) : plan_(std::make_shared<const core::Plan<Real>>(options, isa)) {}
+  PlanOf(const Options& options, core::Isa isa) {
+    if (const Status status = plan_.create(options, isa); !status.ok()) {
+      raise(status, "");
+    }
+  }
 
   const Options& options() const override { return plan_->options(); }
   const char* isa() const override { return core::isa_name(plan_->isa()); }
@@ -418,9 +425,12 @@ class PlanOf final : public AnyPlan {
     Status status;
     {
       const py::gil_scoped_release release;
-      std::size_t frames = 0;
-      core::UtteranceExtractor<Real> extractor(plan_);
-      status = std::visit([&](auto samples) { return extractor.compute(samples, out, frames); }, audio);
+      core::Shared<core::UtteranceExtractor<Real>> extractor;
+      status = extractor.create(plan_);
+      if (status.ok()) {
+        std::size_t frames = 0;
+        status = std::visit([&](auto samples) { return extractor->compute(samples, out, frames); }, audio);
+      }
     }
     if (!status.ok()) {
       raise(status, "waveform");
@@ -461,7 +471,7 @@ class PlanOf final : public AnyPlan {
   }
 
  private:
-  std::shared_ptr<const core::Plan<Real>> plan_;
+  core::Shared<const core::Plan<Real>> plan_;
 };
 
 std::unique_ptr<AnyPlan> make_plan(const py::dict& given) {

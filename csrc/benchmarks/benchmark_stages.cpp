@@ -118,8 +118,8 @@ using Scratch = std::unique_ptr<void, AlignedFree>;
 
 Scratch make_scratch(std::size_t bytes) {
   // All zeros: the FFT works in place, again and again on its own result, and of zeros that stays what it is.
-  bytes = (bytes + kScratchAlignment - 1) / kScratchAlignment * kScratchAlignment;
-  Scratch scratch(std::aligned_alloc(kScratchAlignment, bytes));
+  bytes = (bytes + kMemoryAlignment - 1) / kMemoryAlignment * kMemoryAlignment;
+  Scratch scratch(std::aligned_alloc(kMemoryAlignment, bytes));
   if (scratch == nullptr) {
     stop("out of memory");
   }
@@ -201,17 +201,21 @@ struct Column {
 };
 
 // The plan whose tables the steps read.
-std::shared_ptr<const Plan<float>> tables_plan(Isa isa) {
+Shared<const Plan<float>> tables_plan(Isa isa) {
   Options options;
   if (!preset_options(SATN_FRONTEND_KALDI, kRate, kBands, options).ok() || !resolve(options).ok()) {
     stop("no options");
   }
-  return std::make_shared<const Plan<float>>(options, isa);
+  Shared<const Plan<float>> plan;
+  if (!plan.create(options, isa).ok()) {
+    stop("out of memory");
+  }
+  return plan;
 }
 
 // The steps and the whole of a kernel.
 Column make_column(Isa isa, const FrameStages& frames) {
-  const std::shared_ptr<const Plan<float>> plan = tables_plan(isa);
+  const Shared<const Plan<float>> plan = tables_plan(isa);
   const auto timed = [&](FrameKernel<float> kernel) {
     const std::shared_ptr<void> scratch = make_scratch(plan->kernels().scratch_bytes(plan->tables()));
     return Turn{[plan, kernel, scratch, width = frames.width, samples = noise(10000.0F, kSecond),

@@ -37,8 +37,13 @@
  *   - The library has no global state, never exits, never prints, and lets no C++ exception out.
  *   - A plan is immutable: any number of threads may use one plan at once. A stream belongs to one thread at a time. A
  *     stream keeps what it needs of its plan, so the two may be destroyed in any order.
- *   - Memory is allocated while a plan or a stream is created, and once per call in satn_frontend_compute. Pushing to
- *     a stream allocates nothing, and a stream's memory does not grow.
+ *   - Memory is one block per plan and one per stream, whose size is known before (satn_frontend_plan_bytes,
+ *     satn_frontend_stream_bytes): from the heap, allocated by satn_frontend_plan_create and
+ *     satn_frontend_stream_create, or the caller's own, given to satn_frontend_plan_create_in and
+ *     satn_frontend_stream_create_in. Pushing to a stream allocates nothing, and a stream's memory does not grow.
+ *     satn_frontend_compute allocates one block per call and frees it. Nothing else touches the heap.
+ *   - The caller's memory stays the caller's: destroying what stands in it frees nothing. It must stay in place until
+ *     the destruction; that of a plan also until its streams are destroyed.
  */
 #ifndef SATN_FRONTEND_H
 #define SATN_FRONTEND_H
@@ -65,6 +70,9 @@ extern "C" {
 /* A buffer of this size holds any message whole. */
 #define SATN_FRONTEND_MESSAGE_SIZE 320
 
+/* What the address of the caller's memory for a plan or a stream must be a multiple of. */
+#define SATN_FRONTEND_MEMORY_ALIGNMENT 64
+
 typedef enum satn_frontend_status {
   SATN_FRONTEND_OK = 0,
   SATN_FRONTEND_ERROR_ARGUMENT = 1,       /* a NULL pointer, an unknown preset, a `size` that is not known */
@@ -75,7 +83,7 @@ typedef enum satn_frontend_status {
   SATN_FRONTEND_ERROR_CAPACITY = 6,       /* the output has too few rows */
   SATN_FRONTEND_ERROR_FINISHED = 7,       /* a finished stream was pushed to, or finished again, without a reset */
   SATN_FRONTEND_ERROR_NOT_STREAMABLE = 8, /* an option needs the whole utterance (top_db) */
-  SATN_FRONTEND_ERROR_MEMORY = 9          /* out of memory */
+  SATN_FRONTEND_ERROR_MEMORY = 9          /* out of memory, or the caller's is too small */
 } satn_frontend_status;
 
 /* Presets: what a published tool computes at its defaults, 25 ms windows every 10 ms. */
@@ -137,7 +145,7 @@ typedef struct satn_frontend_options {
   int32_t preset;           /* satn_frontend_preset_id: where the values came from; no effect of its own */
   int32_t sample_rate;      /* Hz, 1000 to 384000 */
   int32_t n_mels;           /* bands, 1 to fft_size / 2 */
-  int32_t precision;        /* of arithmetic and features: SATN_FRONTEND_FLOAT32 or SATN_FRONTEND_FLOAT64 */
+  int32_t precision;        /* of arithmetic and features: SATN_FRONTEND_FLOAT32 or (where built in) _FLOAT64 */
   double window_seconds;    /* window length */
   double hop_seconds;       /* from one frame to the next */
   int32_t sample_rounding;  /* SATN_FRONTEND_ROUND_... */
@@ -195,7 +203,19 @@ SATN_FRONTEND_API satn_frontend_status satn_frontend_plan_create(const satn_fron
                                                                  satn_frontend_plan** plan, char* message,
                                                                  size_t message_size);
 
-/* Frees a plan. NULL is accepted. */
+/* Bytes that a plan of these options needs, in *bytes. The number depends on the options, the target and the library's
+ * version; reckoning it takes about half the time of satn_frontend_plan_create. */
+SATN_FRONTEND_API satn_frontend_status satn_frontend_plan_bytes(const satn_frontend_options* options, size_t* bytes,
+                                                                char* message, size_t message_size);
+
+/* satn_frontend_plan_create without the heap: the plan stands in `memory`, which starts at a multiple of
+ * SATN_FRONTEND_MEMORY_ALIGNMENT (else SATN_FRONTEND_ERROR_ARGUMENT). Too few bytes are SATN_FRONTEND_ERROR_MEMORY, and
+ * the message says how many it takes. */
+SATN_FRONTEND_API satn_frontend_status satn_frontend_plan_create_in(const satn_frontend_options* options, void* memory,
+                                                                    size_t bytes, satn_frontend_plan** plan,
+                                                                    char* message, size_t message_size);
+
+/* Frees a plan, in whoever's memory it stands. NULL is accepted. */
 SATN_FRONTEND_API void satn_frontend_plan_destroy(satn_frontend_plan* plan);
 
 /* Copies the options in effect, fft_size and high_hz resolved, to *options (whose `size` is set). */
@@ -233,7 +253,15 @@ SATN_FRONTEND_API satn_frontend_status satn_frontend_stream_create(const satn_fr
                                                                    satn_frontend_stream** stream, char* message,
                                                                    size_t message_size);
 
-/* Frees a stream. NULL is accepted. */
+/* Bytes that a stream over the plan needs. */
+SATN_FRONTEND_API size_t satn_frontend_stream_bytes(const satn_frontend_plan* plan);
+
+/* satn_frontend_stream_create without the heap, as satn_frontend_plan_create_in. */
+SATN_FRONTEND_API satn_frontend_status satn_frontend_stream_create_in(const satn_frontend_plan* plan, void* memory,
+                                                                      size_t bytes, satn_frontend_stream** stream,
+                                                                      char* message, size_t message_size);
+
+/* Frees a stream, in whoever's memory it stands. NULL is accepted. */
 SATN_FRONTEND_API void satn_frontend_stream_destroy(satn_frontend_stream* stream);
 
 /* Rows that pushing n_samples now would give, and that finishing now would give. */

@@ -1,9 +1,7 @@
 // The C API over the C++ core: translation of structs, no arithmetic.
 #include <cstring>
-#include <memory>
-#include <new>
-#include <variant>
 
+#include "memory.hpp"
 #include "plan.hpp"
 #include "satn_frontend.h"
 #include "span.hpp"
@@ -15,19 +13,6 @@
 #endif
 
 namespace core = satn::frontend;
-
-// The precision is a run-time choice: one handle, two kinds of plan.
-struct satn_frontend_plan {
-  std::variant<std::shared_ptr<const core::Plan<float>>, std::shared_ptr<const core::Plan<double>>> plan;
-};
-
-struct satn_frontend_stream {
-  template <class Real>
-  explicit satn_frontend_stream(const std::shared_ptr<const core::Plan<Real>>& plan)
-      : stream(std::in_place_type<core::Stream<Real>>, plan) {}
-
-  std::variant<core::Stream<float>, core::Stream<double>> stream;
-};
 
 namespace {
 
@@ -44,8 +29,6 @@ satn_frontend_status report(const Status& status, char* message, std::size_t mes
 
 Status null_argument(const char* name) { return Status::error(SATN_FRONTEND_ERROR_ARGUMENT, "%s is NULL", name); }
 
-Status out_of_memory() { return Status::error(SATN_FRONTEND_ERROR_MEMORY, "out of memory"); }
-
 template <class Options>
 Status check_size(const Options* options) {
   if (options == nullptr) {
@@ -53,10 +36,9 @@ Status check_size(const Options* options) {
   }
   if (options->size != sizeof(satn_frontend_options)) {
     return Status::error(SATN_FRONTEND_ERROR_ARGUMENT,
-                         "options.size is %llu, but this library's satn_frontend_options has %llu bytes: set size to "
+                         "options.size is %zu, but this library's satn_frontend_options has %zu bytes: set size to "
                          "sizeof(satn_frontend_options), and build against this library's header",
-                         static_cast<unsigned long long>(options->size),
-                         static_cast<unsigned long long>(sizeof(satn_frontend_options)));
+                         options->size, sizeof(satn_frontend_options));
   }
   return {};
 }
@@ -166,19 +148,153 @@ Status with_samples(const satn_frontend_audio& audio, Use&& use) {
   }
 }
 
+// Calls `use` with the object behind a handle, in its precision.
+template <class Use>
+auto with_plan(const satn_frontend_plan* plan, Use&& use) {
+#if !defined(SATN_FRONTEND_NO_FLOAT64)
+  if (plan->precision == core::Precision::float64) {
+    return use(*static_cast<const core::Plan<double>*>(plan));
+  }
+#endif
+  return use(*static_cast<const core::Plan<float>*>(plan));
+}
+
+template <class Use>
+auto with_stream(satn_frontend_stream* stream, Use&& use) {
+#if !defined(SATN_FRONTEND_NO_FLOAT64)
+  if (stream->precision == core::Precision::float64) {
+    return use(*static_cast<core::Stream<double>*>(stream));
+  }
+#endif
+  return use(*static_cast<core::Stream<float>*>(stream));
+}
+
+// A number that a plan or a stream knows; 0 for NULL.
+template <class Get>
+std::size_t ask(const satn_frontend_plan* plan, Get&& get) {
+  return plan == nullptr ? 0 : with_plan(plan, [&get](const auto& p) -> std::size_t { return get(p); });
+}
+
+template <class Get>
+std::size_t ask(const satn_frontend_stream* stream, Get&& get) {
+  return stream == nullptr
+             ? 0
+             : with_stream(const_cast<satn_frontend_stream*>(stream), [&get](const auto& s) { return get(s); });
+}
+
+// Where an object is made. Two types rather than a choice at run time: who uses only the second is linked without a
+// heap.
+struct OnHeap {
+  template <class Object, class... Arguments>
+  Status make(core::Shared<Object>& object, const Arguments&... arguments) const {
+    return object.create(arguments...);
+  }
+};
+
+struct InMemory {
+  Span<unsigned char> memory;
+
+  template <class Object, class... Arguments>
+  Status make(core::Shared<Object>& object, const Arguments&... arguments) const {
+    return object.create_in(memory, arguments...);
+  }
+};
+
+struct PlanChoices {
+  core::Options options;
+  core::Isa isa = core::Isa::baseline;
+};
+
+Status choose(const satn_frontend_options* options, PlanChoices& choices) {
+  Status status = check_size(options);
+  if (status.ok()) {
+    choices.options = from_c(*options);
+    status = core::resolve(choices.options);
+  }
+  if (status.ok()) {
+    status = core::choose_isa(choices.isa);
+  }
+  return status;
+}
+
 template <class Real>
-Status compute(const std::shared_ptr<const core::Plan<Real>>& plan, const satn_frontend_audio* audio,
-               satn_frontend_features* features) {
+std::size_t plan_bytes(const PlanChoices& choices) {
+  return core::Shared<core::Plan<Real>>::bytes(choices.options, choices.isa);
+}
+
+template <class Real, class Place>
+Status make_plan(const PlanChoices& choices, const Place& place, satn_frontend_plan*& handle) {
+  core::Shared<core::Plan<Real>> plan;
+  const Status status = place.make(plan, choices.options, choices.isa);
+  handle = plan.detach();
+  return status;
+}
+
+template <class Place>
+Status make_plan(const satn_frontend_options* options, const Place& place, satn_frontend_plan** plan) {
+  if (plan == nullptr) {
+    return null_argument("plan");
+  }
+  *plan = nullptr;
+  PlanChoices choices;
+  const Status status = choose(options, choices);
+  if (!status.ok()) {
+    return status;
+  }
+#if !defined(SATN_FRONTEND_NO_FLOAT64)
+  if (choices.options.precision == core::Precision::float64) {
+    return make_plan<double>(choices, place, *plan);
+  }
+#endif
+  return make_plan<float>(choices, place, *plan);
+}
+
+template <class Real, class Place>
+Status make_stream(const core::Plan<Real>& plan, const Place& place, satn_frontend_stream*& handle) {
+  Status status = core::Stream<Real>::check_options(plan.options());
+  if (status.ok()) {
+    core::Shared<core::Stream<Real>> stream;
+    status = place.make(stream, core::Shared<const core::Plan<Real>>(&plan));
+    handle = stream.detach();
+  }
+  return status;
+}
+
+template <class Place>
+Status make_stream(const satn_frontend_plan* plan, const Place& place, satn_frontend_stream** stream) {
+  if (plan == nullptr || stream == nullptr) {
+    return null_argument(plan == nullptr ? "plan" : "stream");
+  }
+  *stream = nullptr;
+  return with_plan(plan, [&](const auto& p) { return make_stream(p, place, *stream); });
+}
+
+template <class Real>
+std::size_t stream_bytes(const core::Plan<Real>& plan) {
+  return core::Shared<core::Stream<Real>>::bytes(core::Shared<const core::Plan<Real>>(&plan));
+}
+
+// Gives up the handle's share of an object.
+template <class Object>
+void destroy(Object& object) {
+  core::Shared<Object>::attach(&object);
+}
+
+template <class Real>
+Status compute(const core::Plan<Real>& plan, const satn_frontend_audio* audio, satn_frontend_features* features) {
   Status status = check_audio(audio);
   if (status.ok()) {
     status = check_features<Real>(features);
+  }
+  core::Shared<core::UtteranceExtractor<Real>> extractor;
+  if (status.ok()) {
+    status = extractor.create(core::Shared<const core::Plan<Real>>(&plan));
   }
   if (!status.ok()) {
     return status;
   }
   return with_samples(*audio, [&](auto samples) {
-    return core::UtteranceExtractor<Real>(plan).compute(samples, rows_of<Real>(*features, plan->feature_count()),
-                                                        features->frames);
+    return extractor->compute(samples, rows_of<Real>(*features, plan.feature_count()), features->frames);
   });
 }
 
@@ -203,12 +319,6 @@ Status finish(core::Stream<Real>& stream, satn_frontend_features* features) {
                      : status;
 }
 
-// A number that a plan knows; 0 for NULL.
-template <class Get>
-std::size_t ask(const satn_frontend_plan* plan, Get&& get) {
-  return plan == nullptr ? 0 : std::visit([&get](const auto& p) { return get(*p); }, plan->plan);
-}
-
 }  // namespace
 
 const char* satn_frontend_version(void) { return SATN_FRONTEND_VERSION; }
@@ -226,52 +336,49 @@ satn_frontend_status satn_frontend_preset(satn_frontend_options* options, int32_
   return report(status, message, message_size);
 }
 
-satn_frontend_status satn_frontend_plan_create(const satn_frontend_options* options, satn_frontend_plan** plan,
-                                               char* message, size_t message_size) {
-  if (plan == nullptr) {
-    return report(null_argument("plan"), message, message_size);
-  }
-  *plan = nullptr;
-  Status status = check_size(options);
+satn_frontend_status satn_frontend_plan_bytes(const satn_frontend_options* options, size_t* bytes, char* message,
+                                              size_t message_size) {
+  PlanChoices choices;
+  const Status status = bytes == nullptr ? null_argument("bytes") : choose(options, choices);
   if (status.ok()) {
-    core::Options resolved = from_c(*options);
-    core::Isa isa = core::Isa::baseline;
-    status = core::resolve(resolved);
-    if (status.ok()) {
-      status = core::choose_isa(isa);
+    *bytes = plan_bytes<float>(choices);
+#if !defined(SATN_FRONTEND_NO_FLOAT64)
+    if (choices.options.precision == core::Precision::float64) {
+      *bytes = plan_bytes<double>(choices);
     }
-    if (status.ok()) {
-      try {
-        if (resolved.precision == core::Precision::float32) {
-          *plan = std::make_unique<satn_frontend_plan>(
-                      satn_frontend_plan{std::make_shared<const core::Plan<float>>(resolved, isa)})
-                      .release();
-        } else {
-          *plan = std::make_unique<satn_frontend_plan>(
-                      satn_frontend_plan{std::make_shared<const core::Plan<double>>(resolved, isa)})
-                      .release();
-        }
-      } catch (const std::bad_alloc&) {
-        status = out_of_memory();
-      }
-    }
+#endif
   }
   return report(status, message, message_size);
 }
 
-void satn_frontend_plan_destroy(satn_frontend_plan* plan) { std::default_delete<satn_frontend_plan>()(plan); }
+satn_frontend_status satn_frontend_plan_create(const satn_frontend_options* options, satn_frontend_plan** plan,
+                                               char* message, size_t message_size) {
+  return report(make_plan(options, OnHeap(), plan), message, message_size);
+}
+
+satn_frontend_status satn_frontend_plan_create_in(const satn_frontend_options* options, void* memory, size_t bytes,
+                                                  satn_frontend_plan** plan, char* message, size_t message_size) {
+  const InMemory place{Span<unsigned char>(static_cast<unsigned char*>(memory), memory == nullptr ? 0 : bytes)};
+  return report(make_plan(options, place, plan), message, message_size);
+}
+
+void satn_frontend_plan_destroy(satn_frontend_plan* plan) {
+  if (plan != nullptr) {
+    with_plan(plan, [](const auto& p) { destroy(p); });
+  }
+}
 
 satn_frontend_status satn_frontend_plan_options(const satn_frontend_plan* plan, satn_frontend_options* options,
                                                 char* message, size_t message_size) {
   Status status = plan == nullptr ? null_argument("plan") : check_size(options);
   if (status.ok()) {
-    std::visit([options](const auto& p) { to_c(p->options(), *options); }, plan->plan);
+    with_plan(plan, [options](const auto& p) { to_c(p.options(), *options); });
   }
   return report(status, message, message_size);
 }
 
 const char* satn_frontend_isa(const satn_frontend_plan* plan) {
-  return plan == nullptr ? "" : std::visit([](const auto& p) { return core::isa_name(p->isa()); }, plan->plan);
+  return plan == nullptr ? "" : with_plan(plan, [](const auto& p) { return core::isa_name(p.isa()); });
 }
 
 size_t satn_frontend_feature_count(const satn_frontend_plan* plan) {
@@ -296,69 +403,56 @@ size_t satn_frontend_frame_count(const satn_frontend_plan* plan, size_t n_sample
 
 satn_frontend_status satn_frontend_compute(const satn_frontend_plan* plan, const satn_frontend_audio* audio,
                                            satn_frontend_features* features, char* message, size_t message_size) {
-  if (plan == nullptr) {
-    return report(null_argument("plan"), message, message_size);
-  }
-  try {
-    return report(std::visit([&](const auto& p) { return compute(p, audio, features); }, plan->plan), message,
-                  message_size);
-  } catch (const std::bad_alloc&) {
-    return report(out_of_memory(), message, message_size);
-  }
+  const Status status = plan == nullptr ? null_argument("plan")
+                                        : with_plan(plan, [&](const auto& p) { return compute(p, audio, features); });
+  return report(status, message, message_size);
+}
+
+size_t satn_frontend_stream_bytes(const satn_frontend_plan* plan) {
+  return ask(plan, [](const auto& p) { return stream_bytes(p); });
 }
 
 satn_frontend_status satn_frontend_stream_create(const satn_frontend_plan* plan, satn_frontend_stream** stream,
                                                  char* message, size_t message_size) {
-  if (plan == nullptr || stream == nullptr) {
-    return report(null_argument(plan == nullptr ? "plan" : "stream"), message, message_size);
-  }
-  *stream = nullptr;
-  const Status status = std::visit(
-      [stream](const auto& p) {
-        using Real = typename std::decay_t<decltype(*p)>::Number;
-        Status checked = core::Stream<Real>::check_options(p->options());
-        if (checked.ok()) {
-          try {
-            *stream = std::make_unique<satn_frontend_stream>(p).release();
-          } catch (const std::bad_alloc&) {
-            checked = out_of_memory();
-          }
-        }
-        return checked;
-      },
-      plan->plan);
-  return report(status, message, message_size);
+  return report(make_stream(plan, OnHeap(), stream), message, message_size);
 }
 
-void satn_frontend_stream_destroy(satn_frontend_stream* stream) { std::default_delete<satn_frontend_stream>()(stream); }
+satn_frontend_status satn_frontend_stream_create_in(const satn_frontend_plan* plan, void* memory, size_t bytes,
+                                                    satn_frontend_stream** stream, char* message, size_t message_size) {
+  const InMemory place{Span<unsigned char>(static_cast<unsigned char*>(memory), memory == nullptr ? 0 : bytes)};
+  return report(make_stream(plan, place, stream), message, message_size);
+}
+
+void satn_frontend_stream_destroy(satn_frontend_stream* stream) {
+  if (stream != nullptr) {
+    with_stream(stream, [](auto& s) { destroy(s); });
+  }
+}
 
 size_t satn_frontend_stream_push_frames(const satn_frontend_stream* stream, size_t n_samples) {
-  return stream == nullptr
-             ? 0
-             : std::visit([n_samples](const auto& s) { return s.push_frames(n_samples); }, stream->stream);
+  return ask(stream, [n_samples](const auto& s) { return s.push_frames(n_samples); });
 }
 
 size_t satn_frontend_stream_finish_frames(const satn_frontend_stream* stream) {
-  return stream == nullptr ? 0 : std::visit([](const auto& s) { return s.finish_frames(); }, stream->stream);
+  return ask(stream, [](const auto& s) { return s.finish_frames(); });
 }
 
 satn_frontend_status satn_frontend_stream_push(satn_frontend_stream* stream, const satn_frontend_audio* audio,
                                                satn_frontend_features* features, char* message, size_t message_size) {
-  const Status status = stream == nullptr
-                            ? null_argument("stream")
-                            : std::visit([&](auto& s) { return push(s, audio, features); }, stream->stream);
+  const Status status = stream == nullptr ? null_argument("stream")
+                                          : with_stream(stream, [&](auto& s) { return push(s, audio, features); });
   return report(status, message, message_size);
 }
 
 satn_frontend_status satn_frontend_stream_finish(satn_frontend_stream* stream, satn_frontend_features* features,
                                                  char* message, size_t message_size) {
-  const Status status = stream == nullptr ? null_argument("stream")
-                                          : std::visit([&](auto& s) { return finish(s, features); }, stream->stream);
+  const Status status =
+      stream == nullptr ? null_argument("stream") : with_stream(stream, [&](auto& s) { return finish(s, features); });
   return report(status, message, message_size);
 }
 
 void satn_frontend_stream_reset(satn_frontend_stream* stream) {
   if (stream != nullptr) {
-    std::visit([](auto& s) { s.reset(); }, stream->stream);
+    with_stream(stream, [](auto& s) { s.reset(); });
   }
 }

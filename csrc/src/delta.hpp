@@ -6,9 +6,10 @@
 
 #include <algorithm>
 #include <cstddef>
-#include <vector>
 
+#include "memory.hpp"
 #include "plan.hpp"
+#include "span.hpp"
 
 namespace satn::frontend {
 
@@ -16,47 +17,48 @@ namespace satn::frontend {
 template <class Real>
 class DeltaRegression {
  public:
-  explicit DeltaRegression(const Plan<Real>& plan) : plan_(plan) {
-    const auto reach = static_cast<std::size_t>(plan.options().delta_window);
+  explicit DeltaRegression(const Plan<Real>& plan)
+      : plan_(plan), reach_(static_cast<std::size_t>(plan.options().delta_window)) {
     double squares = 0.0;
-    for (std::size_t i = 1; i <= reach; ++i) {
+    for (std::size_t i = 1; i <= reach_; ++i) {
       squares += static_cast<double>(i * i);
     }
-    for (std::size_t i = 1; i <= reach; ++i) {
-      weights_.push_back(static_cast<Real>(static_cast<double>(i) / (2.0 * squares)));
+    for (std::size_t i = 1; i <= reach_; ++i) {
+      weights_[i - 1] = static_cast<Real>(static_cast<double>(i) / (2.0 * squares));
     }
   }
 
-  std::size_t reach() const { return weights_.size(); }
+  std::size_t reach() const { return reach_; }
 
   // Deltas of row t to `out`; `row(i)` is where row i stands, `last` the utterance's last row.
   template <class Row>
   void regress(Row&& row, std::size_t t, std::size_t last, Real* out) const {
     const Real* after[kMaxDeltaWindow];
     const Real* before[kMaxDeltaWindow];
-    for (std::size_t i = 1; i <= reach(); ++i) {
+    for (std::size_t i = 1; i <= reach_; ++i) {
       after[i - 1] = row(std::min(t + i, last));
       before[i - 1] = row(t > i ? t - i : 0);
     }
-    plan_.kernels().regress(after, before, weights_.data(), reach(), plan_.n_mels(), out);
+    plan_.kernels().regress(after, before, weights_, reach_, plan_.n_mels(), out);
   }
 
  private:
   const Plan<Real>& plan_;
-  std::vector<Real> weights_;
+  std::size_t reach_;
+  Real weights_[kMaxDeltaWindow] = {};
 };
 
 // Rows that arrive one by one, of which it keeps as many as the regression reaches.
 template <class Real>
 class DeltaFilter {
  public:
-  explicit DeltaFilter(const Plan<Real>& plan)
+  DeltaFilter(Arena& arena, const Plan<Real>& plan)
       : regression_(plan),
         width_(plan.n_mels()),
         reach_(regression_.reach()),
-        rows_(2 * reach_ + 1),
-        statics_(rows_ * width_),
-        deltas_(rows_ * width_) {}
+        rows_(plan.options().deltas ? 2 * reach_ + 1 : 0),
+        statics_(arena.take<Real>(rows_ * width_)),
+        deltas_(arena.take<Real>(rows_ * width_)) {}
 
   void reset() { arrived_ = 0; }
 
@@ -99,19 +101,18 @@ class DeltaFilter {
     return true;
   }
 
-  void regress(const std::vector<Real>& ring, std::size_t t, std::size_t last, Real* out) const {
-    regression_.regress([this, &ring](std::size_t i) { return at(ring, i); }, t, last, out);
+  void regress(Span<Real> ring, std::size_t t, std::size_t last, Real* out) const {
+    regression_.regress([this, ring](std::size_t i) { return at(ring, i); }, t, last, out);
   }
 
-  const Real* at(const std::vector<Real>& ring, std::size_t t) const { return ring.data() + t % rows_ * width_; }
-  Real* at(std::vector<Real>& ring, std::size_t t) { return ring.data() + t % rows_ * width_; }
+  Real* at(Span<Real> ring, std::size_t t) const { return ring.data() + t % rows_ * width_; }
 
   DeltaRegression<Real> regression_;
   std::size_t width_;
   std::size_t reach_;
-  std::size_t rows_;
-  std::vector<Real> statics_;  // the last 2N + 1 rows
-  std::vector<Real> deltas_;   // the last 2N + 1 deltas
+  std::size_t rows_;    // 2N + 1, or 0 where the plan has no deltas
+  Span<Real> statics_;  // the last rows
+  Span<Real> deltas_;   // the last deltas
   std::size_t arrived_ = 0;
 };
 

@@ -4,7 +4,9 @@
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
-#include <vector>
+
+#include "memory.hpp"
+#include "span.hpp"
 
 namespace satn::frontend {
 
@@ -12,22 +14,15 @@ namespace satn::frontend {
 template <class Real>
 class FftTables {
  public:
-  explicit FftTables(std::size_t size) : size_(size), half_(size / 2) {
-    std::size_t block = half_;
-    if (is_odd_power(half_)) {
-      append_twiddles(block, 1);
-      block /= 2;
-    }
-    for (; block > 4; block /= 4) {
-      append_twiddles(block, 3);
-    }
-    position_.resize(half_);
-    for (std::size_t k = 0; k < half_; ++k) {
-      position_[k] = static_cast<std::uint32_t>(digit_reversed(k));
-    }
-    for (std::size_t k = 0; k <= half_ / 2; ++k) {
-      split_real_.push_back(static_cast<Real>(std::cos(angle(k, size_))));
-      split_imag_.push_back(static_cast<Real>(std::sin(angle(k, size_))));
+  FftTables(Arena& arena, std::size_t size)
+      : size_(size),
+        half_(size / 2),
+        twiddles_(arena.take<Real>(twiddle_count())),
+        position_(arena.take<std::uint32_t>(half_)),
+        split_real_(arena.take<Real>(half_ / 2 + 1)),
+        split_imag_(arena.take<Real>(half_ / 2 + 1)) {
+    if (!arena.measures()) {
+      compute();
     }
   }
 
@@ -55,15 +50,43 @@ class FftTables {
     return kMinusTwoPi * static_cast<double>(k) / static_cast<double>(n);
   }
 
-  void append_twiddles(std::size_t block, std::size_t powers) {
-    const std::size_t count = powers == 1 ? block / 2 : block / 4;
-    for (std::size_t power = 1; power <= powers; ++power) {
-      for (std::size_t j = 0; j < count; ++j) {
-        twiddles_.push_back(static_cast<Real>(std::cos(angle(power * j, block))));
+  // use(block, radix) for every stage that has twiddles.
+  template <class Use>
+  void for_each_stage(Use&& use) const {
+    std::size_t block = half_;
+    if (is_odd_power(half_)) {
+      use(block, std::size_t{2});
+      block /= 2;
+    }
+    for (; block > 4; block /= 4) {
+      use(block, std::size_t{4});
+    }
+  }
+
+  std::size_t twiddle_count() const {
+    std::size_t count = 0;
+    for_each_stage([&count](std::size_t block, std::size_t radix) { count += 2 * (radix - 1) * (block / radix); });
+    return count;
+  }
+
+  void compute() {
+    Real* next = twiddles_.data();
+    for_each_stage([&next](std::size_t block, std::size_t radix) {
+      const std::size_t count = block / radix;
+      for (std::size_t power = 1; power < radix; ++power) {
+        for (std::size_t j = 0; j < count; ++j) {
+          next[j] = static_cast<Real>(std::cos(angle(power * j, block)));
+          next[count + j] = static_cast<Real>(std::sin(angle(power * j, block)));
+        }
+        next += 2 * count;
       }
-      for (std::size_t j = 0; j < count; ++j) {
-        twiddles_.push_back(static_cast<Real>(std::sin(angle(power * j, block))));
-      }
+    });
+    for (std::size_t k = 0; k < half_; ++k) {
+      position_[k] = static_cast<std::uint32_t>(digit_reversed(k));
+    }
+    for (std::size_t k = 0; k <= half_ / 2; ++k) {
+      split_real_[k] = static_cast<Real>(std::cos(angle(k, size_)));
+      split_imag_[k] = static_cast<Real>(std::sin(angle(k, size_)));
     }
   }
 
@@ -85,10 +108,10 @@ class FftTables {
 
   std::size_t size_;
   std::size_t half_;
-  std::vector<Real> twiddles_;
-  std::vector<std::uint32_t> position_;
-  std::vector<Real> split_real_;
-  std::vector<Real> split_imag_;
+  Span<Real> twiddles_;
+  Span<std::uint32_t> position_;
+  Span<Real> split_real_;
+  Span<Real> split_imag_;
 };
 
 }  // namespace satn::frontend

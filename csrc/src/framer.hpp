@@ -6,9 +6,9 @@
 #include <cstddef>
 #include <cstdint>
 #include <type_traits>
-#include <vector>
 
 #include "kernel.hpp"
+#include "memory.hpp"
 #include "plan.hpp"
 #include "span.hpp"
 #include "status.hpp"
@@ -28,13 +28,15 @@ struct Rows {
 template <class Real>
 class Framer {
  public:
-  explicit Framer(const Plan<Real>& plan)
+  Framer(Arena& arena, const Plan<Real>& plan)
       : plan_(plan),
         width_(plan.kernels().width),
-        scratch_((plan.kernels().scratch_bytes(plan.tables()) + sizeof(ScratchLine) - 1) / sizeof(ScratchLine)),
-        buffer_(plan.left_padding() + std::max(plan.window_length(), plan.least_samples()) + plan.window_length() +
-                2 * width_ * plan.hop_length()) {
-    reset();
+        scratch_(arena.take<unsigned char>(plan.kernels().scratch_bytes(plan.tables()))),
+        buffer_(arena.take<Real>(plan.left_padding() + end_room(plan) + plan.window_length() +
+                                 2 * width_ * plan.hop_length())) {
+    if (!arena.measures()) {
+      reset();
+    }
   }
 
   Framer(const Framer&) = delete;
@@ -123,9 +125,12 @@ class Framer {
 
  private:
   using Position = std::uint64_t;
-  struct alignas(kScratchAlignment) ScratchLine {
-    unsigned char bytes[kScratchAlignment];
-  };
+
+  // What padding and mirroring the end may take.
+  static std::size_t end_room(const Plan<Real>& plan) {
+    const bool pads = plan.options().framing != Framing::snip_edges;
+    return pads ? std::max(plan.window_length(), plan.least_samples()) : 0;
+  }
 
   std::size_t held() const { return static_cast<std::size_t>(end_ - begin_); }
   std::size_t room() const { return buffer_.size() - held(); }
@@ -145,9 +150,9 @@ class Framer {
     const double value = static_cast<double>(audio[i]);
     return Status::error(SATN_FRONTEND_ERROR_NOT_FINITE,
                          std::isfinite(value)
-                             ? "sample %llu is %g, so large that its power overflows: scale the audio to +-1"
-                             : "sample %llu is %g: the audio must be finite; repair or drop the damaged part",
-                         static_cast<unsigned long long>(i), value);
+                             ? "sample %zu is %g, so large that its power overflows: scale the audio to +-1"
+                             : "sample %zu is %g: the audio must be finite; repair or drop the damaged part",
+                         i, value);
   }
 
   // Frames whose samples are all there, left padding included.
@@ -226,8 +231,8 @@ class Framer {
 
   const Plan<Real>& plan_;
   std::size_t width_;  // frames of a group
-  std::vector<ScratchLine> scratch_;
-  std::vector<Real> buffer_;
+  Span<unsigned char> scratch_;
+  Span<Real> buffer_;
   Position samples_ = 0;  // taken so far
   Position next_frame_ = 0;
   Position begin_ = 0;

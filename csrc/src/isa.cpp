@@ -1,6 +1,8 @@
 #include "isa.hpp"
 
+#if !defined(SATN_FRONTEND_BARE_METAL)
 #include <cstdlib>
+#endif
 #include <cstring>
 
 #include "kernel.hpp"
@@ -21,6 +23,15 @@ bool processor_has(Isa isa) {
   }
 #endif
   return isa == Isa::baseline;
+}
+
+// The user's choice, if there is one.
+const char* wanted_isa() {
+#if defined(SATN_FRONTEND_BARE_METAL)
+  return nullptr;  // no environment to ask
+#else
+  return std::getenv("SATN_FAST_ISA");
+#endif
 }
 
 }  // namespace
@@ -46,7 +57,7 @@ const char* isa_name(Isa isa) {
 bool isa_is_supported(Isa isa) { return processor_has(isa); }
 
 Status choose_isa(Isa& isa) {
-  const char* wanted = std::getenv("SATN_FAST_ISA");
+  const char* wanted = wanted_isa();
   const bool free_choice = wanted == nullptr || *wanted == '\0';
   for (const Isa candidate : kAllIsas) {
     if (isa_is_supported(candidate) && (free_choice || std::strcmp(wanted, isa_name(candidate)) == 0)) {

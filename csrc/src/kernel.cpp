@@ -20,6 +20,7 @@ Kernels<float> kernels_for<float>([[maybe_unused]] Isa isa) {
   return baseline_float_kernels();
 }
 
+#if !defined(SATN_FRONTEND_NO_FLOAT64)
 template <>
 Kernels<double> kernels_for<double>([[maybe_unused]] Isa isa) {
 #if defined(SATN_FRONTEND_X86_KERNELS)
@@ -29,5 +30,6 @@ Kernels<double> kernels_for<double>([[maybe_unused]] Isa isa) {
 #endif
   return baseline_double_kernels();
 }
+#endif
 
 }  // namespace satn::frontend

@@ -19,9 +19,6 @@ struct MelBand {
 // Partial sums of which a band's energy is made. A band's weights are padded with zeros to a multiple.
 constexpr std::size_t kMelChains = 4;
 
-// Alignment of a kernel's scratch memory, in bytes: that of the widest lane.
-constexpr std::size_t kScratchAlignment = 64;
-
 template <class Real>
 struct KernelTables {
   std::size_t window_length;
@@ -46,7 +43,7 @@ struct KernelTables {
 };
 
 // Frame i starts at samples[i * hop]; the n_mels log energies of the first n_frames go to rows[i * stride]. Samples are
-// read for as many frames as the kernel computes at once.
+// read for as many frames as the kernel computes at once. Scratch memory is aligned for the widest lane.
 template <class Real>
 using FrameKernel = void (*)(const KernelTables<Real>& tables, const Real* samples, std::size_t n_frames, Real* rows,
                              std::size_t stride, void* scratch);

@@ -10,7 +10,7 @@ namespace {
 constexpr double kSlaneyHzPerMel = 200.0 / 3.0;
 constexpr double kSlaneyBreakHz = 1000.0;
 constexpr double kSlaneyBreakMel = kSlaneyBreakHz / kSlaneyHzPerMel;
-const double kSlaneyLogStep = std::log(6.4) / 27.0;
+constexpr double kSlaneyLogStep = 0.06875177742094912;  // ln(6.4) / 27
 
 double hz_to_mel(double hz, MelScale scale) {
   if (scale == MelScale::htk) {
@@ -43,85 +43,124 @@ double bin_triangle(double x, double left, double center, double right) {
   return x >= center && x < right ? (right - x) / (right - center) : 0.0;
 }
 
-}  // namespace
+// The edges of the triangles, n_mels + 2 of them, each the peak of one and a foot of its neighbours.
+class Edges {
+ public:
+  explicit Edges(const Options& options)
+      : options_(options),
+        low_(hz_to_mel(options.low_hz, options.mel_scale)),
+        high_(hz_to_mel(options.high_hz, options.mel_scale)),
+        step_((high_ - low_) / static_cast<double>(options.n_mels + 1)) {}
 
-std::size_t MelFilterbank::empty_band_count() const {
-  return static_cast<std::size_t>(
-      std::count_if(bands.begin(), bands.end(), [](const MelBand& band) { return band.count == 0; }));
-}
+  struct Edge {
+    double position;  // in the unit in which the triangles are straight
+    double hz;
+  };
 
-double MelFilterbank::largest_gain() const {
-  double largest = 0.0;
-  for (const MelBand& band : bands) {
-    double gain = 0.0;
-    for (std::size_t i = 0; i < band.count; ++i) {
-      gain += weights[band.offset + i];
-    }
-    largest = std::max(largest, gain);
-  }
-  return largest;
-}
-
-MelFilterbank make_mel_filterbank(const Options& options) {
-  const auto n_bands = static_cast<std::size_t>(options.n_mels);
-  const double fft_size = options.fft_size;
-  const double low = hz_to_mel(options.low_hz, options.mel_scale);
-  const double high = hz_to_mel(options.high_hz, options.mel_scale);
-  const double step = (high - low) / static_cast<double>(n_bands + 1);
-
-  // Edges in the unit in which the triangles are straight.
-  std::vector<double> edges(n_bands + 2);
-  std::vector<double> edges_hz(n_bands + 2);
-  for (std::size_t i = 0; i < edges.size(); ++i) {
-    const double mel = i == n_bands + 1 ? high : low + step * static_cast<double>(i);
-    edges_hz[i] = mel_to_hz(mel, options.mel_scale);
-    switch (options.filters) {
+  Edge operator()(std::int32_t i) const {
+    const double mel = i == options_.n_mels + 1 ? high_ : low_ + step_ * static_cast<double>(i);
+    const double hz = mel_to_hz(mel, options_.mel_scale);
+    switch (options_.filters) {
       case Filters::mel:
-        edges[i] = mel;
-        break;
+        return {mel, hz};
       case Filters::hz:
-        edges[i] = edges_hz[i];
         break;
       case Filters::bins:
-        edges[i] = std::floor((fft_size + 1.0) * edges_hz[i] / options.sample_rate);
-        break;
+        return {std::floor((options_.fft_size + 1.0) * hz / options_.sample_rate), hz};
     }
+    return {hz, hz};
   }
 
-  MelFilterbank bank;
-  bank.bands.reserve(n_bands);
+ private:
+  const Options& options_;
+  double low_;
+  double high_;
+  double step_;
+};
+
+// Where a bin stands among the edges.
+double bin_position(const Options& options, std::size_t bin) {
+  if (options.filters == Filters::bins) {
+    return static_cast<double>(bin);
+  }
+  const double hz = static_cast<double>(bin) * options.sample_rate / static_cast<double>(options.fft_size);
+  return options.filters == Filters::mel ? hz_to_mel(hz, options.mel_scale) : hz;
+}
+
+// visit(band, bin, weight) for every weight above 0, band after band.
+template <class Visit>
+void for_each_weight(const Options& options, Visit&& visit) {
+  const Edges edge(options);
+  const auto value = options.filters == Filters::bins ? &bin_triangle : &triangle;
   // The Nyquist bin stays out, as in Kaldi: no triangle reaches it, except by rounding.
   const auto n_bins = static_cast<std::size_t>(options.fft_size / 2);
-  for (std::size_t band = 0; band < n_bands; ++band) {
-    double scale = options.power_norm == PowerNorm::fft_size ? 1.0 / fft_size : 1.0;
+  std::size_t first_bin = 0;  // not left of the band, nor of those that follow
+  Edges::Edge left = edge(0);
+  Edges::Edge center = edge(1);
+  for (std::int32_t band = 0; band < options.n_mels; ++band) {
+    const Edges::Edge right = edge(band + 2);
+    double scale = options.power_norm == PowerNorm::fft_size ? 1.0 / options.fft_size : 1.0;
     if (options.filter_norm == FilterNorm::slaney) {
-      scale *= 2.0 / (edges_hz[band + 2] - edges_hz[band]);
+      scale *= 2.0 / (right.hz - left.hz);
     }
-    MelBand entry;
-    entry.offset = bank.weights.size();
-    for (std::size_t bin = 0; bin < n_bins; ++bin) {
-      const double hz = static_cast<double>(bin) * options.sample_rate / fft_size;
-      double weight = 0.0;
-      if (options.filters == Filters::bins) {
-        weight = bin_triangle(static_cast<double>(bin), edges[band], edges[band + 1], edges[band + 2]);
-      } else {
-        const double x = options.filters == Filters::mel ? hz_to_mel(hz, options.mel_scale) : hz;
-        weight = triangle(x, edges[band], edges[band + 1], edges[band + 2]);
+    for (std::size_t bin = first_bin; bin < n_bins; ++bin) {
+      const double x = bin_position(options, bin);
+      if (x >= right.position) {
+        break;
       }
+      if (x < left.position) {
+        first_bin = bin + 1;
+      }
+      const double weight = value(x, left.position, center.position, right.position);
       if (weight > 0.0) {
-        if (entry.count == 0) {
-          entry.first_bin = bin;
-        }
-        ++entry.count;
-        bank.weights.push_back(weight * scale);
+        visit(static_cast<std::size_t>(band), bin, weight * scale);
       }
     }
-    while (bank.weights.size() % kMelChains != 0) {
-      bank.weights.push_back(0.0);
-    }
-    bank.bands.push_back(entry);
+    left = center;
+    center = right;
   }
-  return bank;
 }
+
+// A band's weights are padded with zeros, of which the arena's memory is made.
+std::size_t whole_chains(std::size_t n_weights) { return (n_weights + kMelChains - 1) / kMelChains * kMelChains; }
+
+}  // namespace
+
+std::size_t count_mel_weights(const Options& options) {
+  std::size_t count = 0;
+  std::size_t current = 0;
+  for_each_weight(options, [&](std::size_t band, std::size_t, double) {
+    count = band == current ? count : whole_chains(count);
+    current = band;
+    ++count;
+  });
+  return whole_chains(count);
+}
+
+template <class Real>
+double make_mel_filterbank(const Options& options, double factor, Span<MelBand> bands, Span<Real> weights) {
+  double largest_sum = 0.0;
+  double sum = 0.0;
+  std::size_t offset = 0;
+  for_each_weight(options, [&](std::size_t band, std::size_t bin, double weight) {
+    MelBand& entry = bands[band];
+    if (entry.count == 0) {
+      offset = whole_chains(offset);
+      entry.first_bin = bin;
+      entry.offset = offset;
+      sum = 0.0;
+    }
+    ++entry.count;
+    weights[offset++] = static_cast<Real>(factor * weight);
+    sum += weight;
+    largest_sum = std::max(largest_sum, sum);
+  });
+  return largest_sum;
+}
+
+template double make_mel_filterbank(const Options&, double, Span<MelBand>, Span<float>);
+#if !defined(SATN_FRONTEND_NO_FLOAT64)
+template double make_mel_filterbank(const Options&, double, Span<MelBand>, Span<double>);
+#endif
 
 }  // namespace satn::frontend

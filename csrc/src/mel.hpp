@@ -2,22 +2,20 @@
 #pragma once
 
 #include <cstddef>
-#include <vector>
 
 #include "kernel.hpp"
 #include "options.hpp"
+#include "span.hpp"
 
 namespace satn::frontend {
 
-struct MelFilterbank {
-  std::vector<MelBand> bands;
-  std::vector<double> weights;
-
-  std::size_t empty_band_count() const;
-  double largest_gain() const;  // the largest sum of one band's weights
-};
-
 // Filters for a power spectrum of fft_size / 2 + 1 bins; power_norm is part of the weights. `options` are resolved.
-MelFilterbank make_mel_filterbank(const Options& options);
+
+// Weights of all bands together.
+std::size_t count_mel_weights(const Options& options);
+
+// Writes every band, and its weights times `factor`; returns the largest sum of one band's weights, without the factor.
+template <class Real>
+double make_mel_filterbank(const Options& options, double factor, Span<MelBand> bands, Span<Real> weights);
 
 }  // namespace satn::frontend

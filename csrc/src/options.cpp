@@ -51,6 +51,17 @@ Status check_choices(const Options& o) {
   return {};
 }
 
+Status check_precision([[maybe_unused]] const Options& o) {
+#if defined(SATN_FRONTEND_NO_FLOAT64)
+  if (o.precision == Precision::float64) {
+    return Status::error(kBad,
+                         "precision is float64, which this library was built without: take SATN_FRONTEND_FLOAT32, or "
+                         "build the library with -DSATN_FRONTEND_FLOAT64=ON");
+  }
+#endif
+  return {};
+}
+
 // Resolves fft_size, once window and hop are known to be sane.
 Status resolve_frames(Options& o) {
   const struct {
@@ -205,6 +216,9 @@ Status resolve(Options& options) {
     return Status::error(kBad, "sample_rate is %d, but must be 1000 to 384000 Hz", options.sample_rate);
   }
   Status status = check_choices(options);
+  if (status.ok()) {
+    status = check_precision(options);
+  }
   if (status.ok()) {
     status = resolve_frames(options);
   }

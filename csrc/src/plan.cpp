@@ -4,44 +4,52 @@
 #include <cmath>
 #include <limits>
 
+#include "mel.hpp"
 #include "window.hpp"
 
 namespace satn::frontend {
 
 template <class Real>
-Plan<Real>::Plan(const Options& options, Isa isa)
-    : options_(options),
+Plan<Real>::Plan(Arena& arena, const Options& options, Isa isa)
+    : satn_frontend_plan{options.precision},
+      options_(options),
       isa_(isa),
       kernels_(kernels_for<Real>(isa)),
-      fft_(static_cast<std::size_t>(options.fft_size)),
-      hop_length_(static_cast<std::size_t>(options.hop_length())) {
-  const auto length = static_cast<std::size_t>(options.window_length());
-  double window_sum = 0.0;
-  for (const double coefficient : make_window(options.window, length)) {
-    window_.push_back(static_cast<Real>(coefficient));
-    window_sum += std::abs(coefficient);
-  }
+      hop_length_(static_cast<std::size_t>(options.hop_length())),
+      window_(arena.take<Real>(static_cast<std::size_t>(options.window_length()))),
+      fft_(arena, static_cast<std::size_t>(options.fft_size)),
+      bands_(arena.take<MelBand>(static_cast<std::size_t>(options.n_mels))),
+      mel_weights_(arena.take<Real>(count_mel_weights(options))) {
   if (options.framing == Framing::center_zero || options.framing == Framing::center_reflect) {
     // The window stands in the middle of the FFT, the middle of the FFT on the frame's centre.
-    left_padding_ = fft_.size() / 2 - (fft_.size() - length) / 2;
+    left_padding_ = fft_.size() / 2 - (fft_.size() - window_.size()) / 2;
   }
-
-  const MelFilterbank bank = make_mel_filterbank(options);
-  bands_ = bank.bands;
-  empty_band_count_ = bank.empty_band_count();
-  for (const double weight : bank.weights) {
-    mel_weights_.push_back(static_cast<Real>(0.25 * weight));
+  if (!arena.measures()) {
+    compute_tables();
   }
-
-  // |X| <= window_sum * |x|, twice that for a removed mean and (1 + c) times for pre-emphasis; a factor of 16 to spare.
-  const double gain = 2.0 * (1.0 + options.preemphasis) * window_sum;
-  const double energy = std::numeric_limits<Real>::max() / (16.0 * std::max(bank.largest_gain(), 1.0));
-  largest_sample_ = static_cast<Real>(std::sqrt(energy) / gain);
-  tables_ = make_tables();
 }
 
 template <class Real>
-KernelTables<Real> Plan<Real>::make_tables() const {
+void Plan<Real>::compute_tables() {
+  double window_sum = 0.0;
+  for (std::size_t i = 0; i < window_.size(); ++i) {
+    const double coefficient = window_coefficient(options_.window, window_.size(), i);
+    window_[i] = static_cast<Real>(coefficient);
+    window_sum += std::abs(coefficient);
+  }
+  const double mel_gain = make_mel_filterbank(options_, 0.25, bands_, mel_weights_);
+  empty_band_count_ = static_cast<std::size_t>(
+      std::count_if(bands_.begin(), bands_.end(), [](const MelBand& band) { return band.count == 0; }));
+
+  // |X| <= window_sum * |x|, twice that for a removed mean and (1 + c) times for pre-emphasis; a factor of 16 to spare.
+  const double gain = 2.0 * (1.0 + options_.preemphasis) * window_sum;
+  const double energy = std::numeric_limits<Real>::max() / (16.0 * std::max(mel_gain, 1.0));
+  largest_sample_ = static_cast<Real>(std::sqrt(energy) / gain);
+  tables_ = view_tables();
+}
+
+template <class Real>
+KernelTables<Real> Plan<Real>::view_tables() const {
   constexpr double kInverseLn10 = 0.43429448190325182765;
   const bool take_log = options_.log != Log::none;
   const bool clamp = options_.floor_mode == FloorMode::clamp;
@@ -81,7 +89,7 @@ Status Plan<Real>::check_length(std::uint64_t n_samples) const {
   return Status::error(SATN_FRONTEND_ERROR_AUDIO,
                        "%llu samples are too few to mirror at the ends: framing center_reflect needs more than "
                        "fft_size / 2, at least %llu; give more audio, or take framing center_zero",
-                       static_cast<unsigned long long>(n_samples), static_cast<unsigned long long>(least_samples()));
+                       n_samples, least_samples());
 }
 
 template <class Real>
@@ -103,6 +111,8 @@ std::uint64_t Plan<Real>::frame_count(std::uint64_t n_samples) const {
 }
 
 template class Plan<float>;
+#if !defined(SATN_FRONTEND_NO_FLOAT64)
 template class Plan<double>;
+#endif
 
 }  // namespace satn::frontend

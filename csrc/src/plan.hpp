@@ -3,27 +3,27 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <memory>
-#include <vector>
 
 #include "fft_tables.hpp"
 #include "isa.hpp"
 #include "kernel.hpp"
-#include "mel.hpp"
+#include "memory.hpp"
 #include "options.hpp"
+#include "span.hpp"
 #include "status.hpp"
+
+// What the C API hands out as a plan. Its precision says which template instance it is.
+struct satn_frontend_plan {
+  satn::frontend::Precision precision;
+};
 
 namespace satn::frontend {
 
 template <class Real>
-class Plan {
+class Plan : public satn_frontend_plan, public Counted {
  public:
-  using Number = Real;
-
-  // Tables for resolved options (see `resolve`) and a supported instruction set. Throws std::bad_alloc only.
-  Plan(const Options& options, Isa isa);
-  Plan(const Plan&) = delete;
-  Plan& operator=(const Plan&) = delete;
+  // Tables for resolved options (see `resolve`) and a supported instruction set. Made by Shared.
+  Plan(Arena& arena, const Options& options, Isa isa);
 
   const Options& options() const { return options_; }
 
@@ -55,16 +55,17 @@ class Plan {
   Real largest_sample() const { return largest_sample_; }
 
  private:
-  KernelTables<Real> make_tables() const;
+  void compute_tables();
+  KernelTables<Real> view_tables() const;
 
   Options options_;
   Isa isa_;
   Kernels<Real> kernels_;
-  std::vector<Real> window_;
-  FftTables<Real> fft_;
-  std::vector<MelBand> bands_;
-  std::vector<Real> mel_weights_;  // with the 1/4 that RealFft leaves to its caller
   std::size_t hop_length_;
+  Span<Real> window_;
+  FftTables<Real> fft_;
+  Span<MelBand> bands_;
+  Span<Real> mel_weights_;  // with the 1/4 that RealFft leaves to its caller
   std::size_t left_padding_ = 0;
   std::size_t empty_band_count_ = 0;
   Real largest_sample_ = 0;
@@ -72,6 +73,8 @@ class Plan {
 };
 
 extern template class Plan<float>;
+#if !defined(SATN_FRONTEND_NO_FLOAT64)
 extern template class Plan<double>;
+#endif
 
 }  // namespace satn::frontend

@@ -1,7 +1,6 @@
 #include "stream.hpp"
 
 #include <algorithm>
-#include <utility>
 
 namespace satn::frontend {
 namespace {
@@ -52,8 +51,12 @@ Status Stream<Real>::check_options(const Options& options) {
 }
 
 template <class Real>
-Stream<Real>::Stream(std::shared_ptr<const Plan<Real>> plan)
-    : plan_(std::move(plan)), framer_(*plan_), deltas_(*plan_), energies_(plan_->kernels().width * plan_->n_mels()) {}
+Stream<Real>::Stream(Arena& arena, const Shared<const Plan<Real>>& plan)
+    : satn_frontend_stream{plan->options().precision},
+      plan_(plan),
+      framer_(arena, *plan_),
+      deltas_(arena, *plan_),
+      energies_(arena.take<Real>(plan->options().deltas ? plan->kernels().width * plan->n_mels() : 0)) {}
 
 template <class Real>
 void Stream<Real>::reset() {
@@ -92,9 +95,9 @@ Status Stream<Real>::check_room(std::size_t frames, Span<Real> rows) const {
   const std::size_t capacity = rows.size() / plan_->feature_count();
   if (frames > capacity) {
     return Status::error(SATN_FRONTEND_ERROR_CAPACITY,
-                         "%llu rows are to be written, but the output has room for %llu: offer more rows, or push "
+                         "%zu rows are to be written, but the output has room for %zu: offer more rows, or push "
                          "fewer samples at once",
-                         static_cast<unsigned long long>(frames), static_cast<unsigned long long>(capacity));
+                         frames, capacity);
   }
   return {};
 }
@@ -143,16 +146,20 @@ Status Stream<Real>::finish(Span<Real> rows, std::size_t& frames) {
 }
 
 template class Stream<float>;
+#if !defined(SATN_FRONTEND_NO_FLOAT64)
 template class Stream<double>;
+#endif
 
 #define SATN_FRONTEND_INSTANTIATE(Real, Sample) \
   template Status Stream<Real>::push(Span<const Sample>, Span<Real>, std::size_t&)
 SATN_FRONTEND_INSTANTIATE(float, float);
 SATN_FRONTEND_INSTANTIATE(float, double);
 SATN_FRONTEND_INSTANTIATE(float, std::int16_t);
+#if !defined(SATN_FRONTEND_NO_FLOAT64)
 SATN_FRONTEND_INSTANTIATE(double, float);
 SATN_FRONTEND_INSTANTIATE(double, double);
 SATN_FRONTEND_INSTANTIATE(double, std::int16_t);
+#endif
 #undef SATN_FRONTEND_INSTANTIATE
 
 }  // namespace satn::frontend

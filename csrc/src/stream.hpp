@@ -1,26 +1,30 @@
-// Features of audio that arrives in pieces. Bounded memory, none of it allocated after construction.
+// Features of audio that arrives in pieces, in memory that does not grow.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
-#include <memory>
-#include <vector>
 
 #include "delta.hpp"
 #include "framer.hpp"
+#include "memory.hpp"
 #include "plan.hpp"
 #include "span.hpp"
 #include "status.hpp"
 
+// What the C API hands out as a stream. Its precision says which template instance it is.
+struct satn_frontend_stream {
+  satn::frontend::Precision precision;
+};
+
 namespace satn::frontend {
 
 template <class Real>
-class Stream {
+class Stream : public satn_frontend_stream, public Counted {
  public:
   // Whether the options can be computed without seeing the whole utterance.
   static Status check_options(const Options& options);
 
-  explicit Stream(std::shared_ptr<const Plan<Real>> plan);
+  Stream(Arena& arena, const Shared<const Plan<Real>>& plan);  // made by Shared
 
   const Plan<Real>& plan() const { return *plan_; }
 
@@ -39,14 +43,16 @@ class Stream {
   Status check_open() const;
   Status check_room(std::size_t frames, Span<Real> rows) const;
 
-  std::shared_ptr<const Plan<Real>> plan_;
+  Shared<const Plan<Real>> plan_;
   Framer<Real> framer_;
   DeltaFilter<Real> deltas_;
-  std::vector<Real> energies_;  // of a group of frames
+  Span<Real> energies_;  // of a group of frames, where there are deltas
   bool finished_ = false;
 };
 
 extern template class Stream<float>;
+#if !defined(SATN_FRONTEND_NO_FLOAT64)
 extern template class Stream<double>;
+#endif
 
 }  // namespace satn::frontend

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cstdint>
-#include <utility>
 
 namespace satn::frontend {
 namespace {
@@ -24,8 +23,8 @@ class StridedRows {
 }  // namespace
 
 template <class Real>
-UtteranceExtractor<Real>::UtteranceExtractor(std::shared_ptr<const Plan<Real>> plan)
-    : plan_(std::move(plan)), framer_(*plan_), deltas_(*plan_) {}
+UtteranceExtractor<Real>::UtteranceExtractor(Arena& arena, const Shared<const Plan<Real>>& plan)
+    : plan_(plan), framer_(arena, *plan_), deltas_(*plan_) {}
 
 template <class Real>
 template <class Sample>
@@ -65,8 +64,8 @@ Status UtteranceExtractor<Real>::check(Span<const Sample> audio, Span<Real> rows
   }
   if (count > capacity) {
     return Status::error(SATN_FRONTEND_ERROR_CAPACITY,
-                         "%llu rows are to be written, but the output has room for %llu: offer more rows",
-                         static_cast<unsigned long long>(count), static_cast<unsigned long long>(capacity));
+                         "%zu rows are to be written, but the output has room for %zu: offer more rows", count,
+                         capacity);
   }
   return framer_.check(audio);
 }
@@ -110,16 +109,20 @@ void UtteranceExtractor<Real>::regress_row(Real* rows, std::size_t frames, std::
 }
 
 template class UtteranceExtractor<float>;
+#if !defined(SATN_FRONTEND_NO_FLOAT64)
 template class UtteranceExtractor<double>;
+#endif
 
 #define SATN_FRONTEND_INSTANTIATE(Real, Sample) \
   template Status UtteranceExtractor<Real>::compute(Span<const Sample>, Span<Real>, std::size_t&)
 SATN_FRONTEND_INSTANTIATE(float, float);
 SATN_FRONTEND_INSTANTIATE(float, double);
 SATN_FRONTEND_INSTANTIATE(float, std::int16_t);
+#if !defined(SATN_FRONTEND_NO_FLOAT64)
 SATN_FRONTEND_INSTANTIATE(double, float);
 SATN_FRONTEND_INSTANTIATE(double, double);
 SATN_FRONTEND_INSTANTIATE(double, std::int16_t);
+#endif
 #undef SATN_FRONTEND_INSTANTIATE
 
 }  // namespace satn::frontend

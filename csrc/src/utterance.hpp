@@ -2,10 +2,10 @@
 #pragma once
 
 #include <cstddef>
-#include <memory>
 
 #include "delta.hpp"
 #include "framer.hpp"
+#include "memory.hpp"
 #include "plan.hpp"
 #include "span.hpp"
 #include "status.hpp"
@@ -13,9 +13,9 @@
 namespace satn::frontend {
 
 template <class Real>
-class UtteranceExtractor {
+class UtteranceExtractor : public Counted {
  public:
-  explicit UtteranceExtractor(std::shared_ptr<const Plan<Real>> plan);
+  UtteranceExtractor(Arena& arena, const Shared<const Plan<Real>>& plan);  // made by Shared
 
   // Writes plan.frame_count(audio.size()) rows and sets `frames`, or fails and changes nothing.
   template <class Sample>
@@ -29,12 +29,14 @@ class UtteranceExtractor {
   // The deltas of row t's numbers from `column` on, written n_mels further right.
   void regress_row(Real* rows, std::size_t frames, std::size_t t, std::size_t column) const;
 
-  std::shared_ptr<const Plan<Real>> plan_;
+  Shared<const Plan<Real>> plan_;
   Framer<Real> framer_;
   DeltaRegression<Real> deltas_;
 };
 
 extern template class UtteranceExtractor<float>;
+#if !defined(SATN_FRONTEND_NO_FLOAT64)
 extern template class UtteranceExtractor<double>;
+#endif
 
 }  // namespace satn::frontend

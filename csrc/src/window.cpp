@@ -12,35 +12,25 @@ double raised_cosine(double a, double n, double period) { return a - (1.0 - a) *
 
 }  // namespace
 
-std::vector<double> make_window(Window window, std::size_t length) {
-  std::vector<double> coefficients(length);
+double window_coefficient(Window window, std::size_t length, std::size_t index) {
+  const double n = static_cast<double>(index);
   const double periodic = static_cast<double>(length);
   const double symmetric = periodic - 1.0;
-  for (std::size_t i = 0; i < length; ++i) {
-    const double n = static_cast<double>(i);
-    double value = 1.0;
-    switch (window) {
-      case Window::povey:
-        value = std::pow(raised_cosine(0.5, n, symmetric), 0.85);
-        break;
-      case Window::hamming:
-        value = raised_cosine(0.54, n, symmetric);
-        break;
-      case Window::hamming_periodic:
-        value = raised_cosine(0.54, n, periodic);
-        break;
-      case Window::hann:
-        value = raised_cosine(0.5, n, symmetric);
-        break;
-      case Window::hann_periodic:
-        value = raised_cosine(0.5, n, periodic);
-        break;
-      case Window::rectangular:
-        break;
-    }
-    coefficients[i] = value;
+  switch (window) {
+    case Window::povey:
+      return std::pow(raised_cosine(0.5, n, symmetric), 0.85);
+    case Window::hamming:
+      return raised_cosine(0.54, n, symmetric);
+    case Window::hamming_periodic:
+      return raised_cosine(0.54, n, periodic);
+    case Window::hann:
+      return raised_cosine(0.5, n, symmetric);
+    case Window::hann_periodic:
+      return raised_cosine(0.5, n, periodic);
+    case Window::rectangular:
+      break;
   }
-  return coefficients;
+  return 1.0;
 }
 
 }  // namespace satn::frontend

@@ -1,13 +1,13 @@
 // Analysis windows.
 #pragma once
 
-#include <vector>
+#include <cstddef>
 
 #include "options.hpp"
 
 namespace satn::frontend {
 
-// The coefficients of a window of `length` samples.
-std::vector<double> make_window(Window window, std::size_t length);
+// Coefficient `index` of a window of `length` samples.
+double window_coefficient(Window window, std::size_t length, std::size_t index);
 
 }  // namespace satn::frontend

@@ -72,6 +72,11 @@ struct Destroy {
 using PlanHandle = std::unique_ptr<satn_frontend_plan, Destroy>;
 using StreamHandle = std::unique_ptr<satn_frontend_stream, Destroy>;
 
+// Streams stand in exactly as many bytes as they ask for, for a sanitizer to guard.
+struct alignas(SATN_FRONTEND_MEMORY_ALIGNMENT) MemoryLine {
+  unsigned char bytes[SATN_FRONTEND_MEMORY_ALIGNMENT];
+};
+
 // ---- options ----
 
 // A choice of each kind, most of them valid together.
@@ -418,8 +423,11 @@ inline bool check_random_case(Draw& draw) {
 
   Message message;
   satn_frontend_stream* created = nullptr;
-  const satn_frontend_status status = message.expect(
-      satn_frontend_stream_create(plan.get(), &created, message.data(), message.size()), "stream_create");
+  std::vector<MemoryLine> memory(satn_frontend_stream_bytes(plan.get()) / sizeof(MemoryLine));
+  const satn_frontend_status status =
+      message.expect(satn_frontend_stream_create_in(plan.get(), memory.data(), memory.size() * sizeof(MemoryLine),
+                                                    &created, message.data(), message.size()),
+                     "stream_create_in");
   const StreamHandle stream(created);
   if (status != SATN_FRONTEND_OK) {
     require(status == SATN_FRONTEND_ERROR_NOT_STREAMABLE && created == nullptr, "stream_create refused a plan");

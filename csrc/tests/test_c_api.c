@@ -362,6 +362,57 @@ static void test_stream_errors_change_nothing(void) {
   satn_frontend_plan_destroy(plan);
 }
 
+/* Memory that is misplaced or too small is refused, the message names what it takes, and plan and stream may be
+ * destroyed in any order. */
+static void test_callers_memory(void) {
+  satn_frontend_options options = preset(SATN_FRONTEND_KALDI);
+  size_t plan_bytes = 0;
+  char needed[32];
+  CHECK(satn_frontend_plan_bytes(&options, &plan_bytes, message, sizeof message) == SATN_FRONTEND_OK);
+  CHECK(satn_frontend_plan_bytes(&options, NULL, message, sizeof message) == SATN_FRONTEND_ERROR_ARGUMENT);
+  CHECK(plan_bytes > 0 && plan_bytes < 16384);
+  unsigned char *block = malloc(1 << 19);
+  unsigned char *memory = block + SATN_FRONTEND_MEMORY_ALIGNMENT - (uintptr_t)block % SATN_FRONTEND_MEMORY_ALIGNMENT;
+
+  satn_frontend_plan *plan = (satn_frontend_plan *)memory;
+  CHECK(satn_frontend_plan_create_in(&options, memory, plan_bytes - 1, &plan, message, sizeof message) ==
+        SATN_FRONTEND_ERROR_MEMORY);
+  snprintf(needed, sizeof needed, " %lu ", (unsigned long)plan_bytes);
+  CHECK(plan == NULL && strstr(message, needed) != NULL);
+  CHECK(satn_frontend_plan_create_in(&options, NULL, plan_bytes, &plan, message, sizeof message) ==
+        SATN_FRONTEND_ERROR_MEMORY);
+  CHECK(satn_frontend_plan_create_in(&options, memory + 8, 65536, &plan, message, sizeof message) ==
+        SATN_FRONTEND_ERROR_ARGUMENT);
+  CHECK(strstr(message, "64") != NULL);
+  CHECK(satn_frontend_plan_create_in(&options, memory, plan_bytes, &plan, message, sizeof message) == SATN_FRONTEND_OK);
+
+  unsigned char *rest = memory + plan_bytes;
+  const size_t stream_bytes = satn_frontend_stream_bytes(plan);
+  CHECK(satn_frontend_stream_bytes(NULL) == 0);
+  CHECK(stream_bytes > 0 && stream_bytes < 1 << 18);
+  satn_frontend_stream *stream = (satn_frontend_stream *)memory;
+  CHECK(satn_frontend_stream_create_in(plan, rest, stream_bytes - 1, &stream, message, sizeof message) ==
+        SATN_FRONTEND_ERROR_MEMORY);
+  snprintf(needed, sizeof needed, " %lu ", (unsigned long)stream_bytes);
+  CHECK(stream == NULL && strstr(message, needed) != NULL);
+  CHECK(satn_frontend_stream_create_in(plan, rest + 1, 1 << 18, &stream, message, sizeof message) ==
+        SATN_FRONTEND_ERROR_ARGUMENT);
+  CHECK(satn_frontend_stream_create_in(plan, rest, stream_bytes, &stream, message, sizeof message) == SATN_FRONTEND_OK);
+
+  satn_frontend_plan *heap_plan = make_plan(&options);
+  const satn_frontend_audio audio = {tone, N_SAMPLES, SATN_FRONTEND_INT16};
+  satn_frontend_features expected = {whole, MAX_ROWS, 0, SATN_FRONTEND_FLOAT32};
+  satn_frontend_features features = {pieces, MAX_ROWS, 0, SATN_FRONTEND_FLOAT32};
+  CHECK(satn_frontend_compute(heap_plan, &audio, &expected, message, sizeof message) == SATN_FRONTEND_OK);
+  satn_frontend_plan_destroy(plan);
+  CHECK(satn_frontend_stream_push(stream, &audio, &features, message, sizeof message) == SATN_FRONTEND_OK);
+  CHECK(features.frames == expected.frames - 4);
+  CHECK(memcmp(whole, pieces, features.frames * 120 * sizeof(float)) == 0);
+  satn_frontend_stream_destroy(stream);
+  satn_frontend_plan_destroy(heap_plan);
+  free(block);
+}
+
 int main(void) {
   make_tone();
   CHECK(strlen(satn_frontend_version()) >= 5);
@@ -372,6 +423,7 @@ int main(void) {
   test_bad_arguments();
   test_bad_audio();
   test_stream_errors_change_nothing();
+  test_callers_memory();
   if (failures > 0) {
     fprintf(stderr, "%d checks failed\n", failures);
     return 1;

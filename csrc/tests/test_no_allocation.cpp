@@ -1,8 +1,9 @@
-// A stream allocates nothing after it is created, and frees nothing: this program's own allocator counts.
+// A plan and a stream are one allocation each, or none in the caller's memory, and a stream that was created allocates
+// and frees nothing: this program's own allocator counts.
 //
 // With glibc every allocation is seen, whoever makes it (malloc and its kin are replaced; operator new calls them).
-// Elsewhere, and under a sanitizer that brings its own malloc, operator new and delete are counted: all that the
-// library uses.
+// Elsewhere, and under a sanitizer that brings its own malloc, the aligned operator new and delete are counted: all
+// that the library uses.
 #include <atomic>
 #include <cerrno>
 #include <cmath>
@@ -80,21 +81,15 @@ void free(void* block) noexcept {
 
 #else
 
-void* operator new(std::size_t size) {
+void* operator new(std::size_t size, std::align_val_t alignment, const std::nothrow_t& /*tag*/) noexcept {
   ++allocations;
-  void* block = std::malloc(size > 0 ? size : 1);
-  if (block == nullptr) {
-    throw std::bad_alloc();
-  }
-  return block;
+  return std::aligned_alloc(static_cast<std::size_t>(alignment), size);
 }
 
-void operator delete(void* block) noexcept {
+void operator delete(void* block, std::align_val_t /*alignment*/) noexcept {
   frees += block != nullptr ? 1 : 0;
   std::free(block);
 }
-
-void operator delete(void* block, std::size_t /*size*/) noexcept { operator delete(block); }
 
 #endif
 
@@ -183,7 +178,7 @@ void run_refused(satn_frontend_stream* stream, Buffers& buffers, std::int32_t pr
   CHECK(satn_frontend_stream_finish(stream, &features, message, size) == SATN_FRONTEND_ERROR_FINISHED);
 }
 
-void test_stream(std::int32_t preset, std::int32_t precision, bool deltas) {
+satn_frontend_options make_options(std::int32_t preset, std::int32_t precision, bool deltas) {
   char message[SATN_FRONTEND_MESSAGE_SIZE] = "";
   satn_frontend_options options = {};
   options.size = sizeof options;
@@ -191,28 +186,90 @@ void test_stream(std::int32_t preset, std::int32_t precision, bool deltas) {
   options.precision = precision;
   options.top_db = -1.0;
   options.deltas = deltas ? 1 : 0;
+  return options;
+}
 
+// Plan, stream and whole utterance: one allocation each, and everything freed.
+void test_one_allocation(const satn_frontend_options& options) {
+  char message[SATN_FRONTEND_MESSAGE_SIZE] = "";
+  const Count all;
+  satn_frontend_plan* plan = nullptr;
+  CHECK(satn_frontend_plan_create(&options, &plan, message, sizeof message) == SATN_FRONTEND_OK);
+  CHECK(all.allocated() == 1);
+  satn_frontend_stream* stream = nullptr;
+  CHECK(satn_frontend_stream_create(plan, &stream, message, sizeof message) == SATN_FRONTEND_OK);
+  CHECK(all.allocated() == 2);
+  CHECK(all.freed() == 0);
+
+  Buffers buffers(satn_frontend_feature_count(plan));
+  const Count computation;
+  const satn_frontend_audio audio = buffers.audio(SATN_FRONTEND_INT16, 0, kSamples);
+  satn_frontend_features features = {buffers.rows.data(), kRows, 0, options.precision};
+  CHECK(satn_frontend_compute(plan, &audio, &features, message, sizeof message) == SATN_FRONTEND_OK);
+  CHECK(computation.allocated() == 1);
+  CHECK(computation.freed() == 1);
+
+  const Count end;
+  satn_frontend_plan_destroy(plan);  // which the stream keeps
+  CHECK(end.freed() == 0);
+  satn_frontend_stream_destroy(stream);
+  CHECK(end.freed() == 2);
+}
+
+struct alignas(SATN_FRONTEND_MEMORY_ALIGNMENT) Line {
+  unsigned char bytes[SATN_FRONTEND_MEMORY_ALIGNMENT];
+};
+
+void test_callers_memory(const satn_frontend_options& options) {
+  char message[SATN_FRONTEND_MESSAGE_SIZE] = "";
+  std::size_t plan_bytes = 0;
+  const Count measuring;
+  CHECK(satn_frontend_plan_bytes(&options, &plan_bytes, message, sizeof message) == SATN_FRONTEND_OK);
+  CHECK(measuring.allocated() == 0);
+  std::vector<Line> plan_memory(plan_bytes / sizeof(Line));  // as many bytes as that, for a sanitizer to guard
+  CHECK(plan_memory.size() * sizeof(Line) == plan_bytes);
+
+  const Count plan_creation;
+  satn_frontend_plan* plan = nullptr;
+  CHECK(satn_frontend_plan_create_in(&options, plan_memory.data(), plan_bytes, &plan, message, sizeof message) ==
+        SATN_FRONTEND_OK);
+  const std::size_t stream_bytes = satn_frontend_stream_bytes(plan);
+  CHECK(plan_creation.allocated() == 0);
+  std::vector<Line> stream_memory(stream_bytes / sizeof(Line));
+  Buffers buffers(satn_frontend_feature_count(plan));
+
+  const Count rest;
+  satn_frontend_stream* stream = nullptr;
+  CHECK(satn_frontend_stream_create_in(plan, stream_memory.data(), stream_bytes, &stream, message, sizeof message) ==
+        SATN_FRONTEND_OK);
+  CHECK(run(stream, buffers, options.precision, SATN_FRONTEND_INT16, 160) == satn_frontend_frame_count(plan, kSamples));
+  satn_frontend_plan_destroy(plan);
+  satn_frontend_stream_destroy(stream);
+  CHECK(rest.allocated() == 0);
+  CHECK(rest.freed() == 0);
+}
+
+void test_stream(const satn_frontend_options& options) {
+  char message[SATN_FRONTEND_MESSAGE_SIZE] = "";
   satn_frontend_plan* plan = nullptr;
   CHECK(satn_frontend_plan_create(&options, &plan, message, sizeof message) == SATN_FRONTEND_OK);
   const std::size_t expected = satn_frontend_frame_count(plan, kSamples);
   Buffers buffers(satn_frontend_feature_count(plan));
   satn_frontend_stream* stream = nullptr;
-  const Count stream_creation;
   CHECK(satn_frontend_stream_create(plan, &stream, message, sizeof message) == SATN_FRONTEND_OK);
-  CHECK(stream_creation.allocated() > 0);  // the counter counts
 
   const Count use;
   for (const std::int32_t format : {SATN_FRONTEND_FLOAT32, SATN_FRONTEND_FLOAT64, SATN_FRONTEND_INT16}) {
     for (const std::size_t piece : {std::size_t{1}, std::size_t{160}, std::size_t{997}, kSamples}) {
-      CHECK(run(stream, buffers, precision, format, piece) == expected);
+      CHECK(run(stream, buffers, options.precision, format, piece) == expected);
       satn_frontend_stream_reset(stream);
     }
   }
-  run_refused(stream, buffers, precision);
+  run_refused(stream, buffers, options.precision);
   satn_frontend_stream_reset(stream);
   if (use.allocated() > 0 || use.freed() > 0) {
-    std::fprintf(stderr, "preset %d, precision %d, deltas %d: %lu allocations and %lu frees after creation\n", preset,
-                 precision, deltas ? 1 : 0, use.allocated(), use.freed());
+    std::fprintf(stderr, "preset %d, precision %d, deltas %d: %lu allocations and %lu frees after creation\n",
+                 options.preset, options.precision, options.deltas, use.allocated(), use.freed());
     ++failures;
   }
 
@@ -225,14 +282,18 @@ void test_stream(std::int32_t preset, std::int32_t precision, bool deltas) {
 int main() {
   for (std::int32_t preset = SATN_FRONTEND_KALDI; preset <= SATN_FRONTEND_LIBROSA; ++preset) {
     for (const std::int32_t precision : {SATN_FRONTEND_FLOAT32, SATN_FRONTEND_FLOAT64}) {
-      test_stream(preset, precision, true);
-      test_stream(preset, precision, false);
+      for (const bool deltas : {true, false}) {
+        const satn_frontend_options options = make_options(preset, precision, deltas);
+        test_one_allocation(options);
+        test_callers_memory(options);
+        test_stream(options);
+      }
     }
   }
   if (failures > 0) {
     std::fprintf(stderr, "%d checks failed\n", failures);
     return 1;
   }
-  std::puts("a stream allocated nothing after it was created");
+  std::puts("one allocation per plan and per stream, none in the caller's memory, none after creation");
   return 0;
 }

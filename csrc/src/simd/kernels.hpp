@@ -32,8 +32,12 @@ using LaneOf = std::conditional_t<kWidth == 1, Real, Pack<Real, kWidth>>;
 template <class Real, std::size_t kWidth>
 std::size_t scratch_bytes(const KernelTables<Real>& tables) {
   const std::size_t group = FrameGroup<LaneOf<Real, kWidth>>::scratch_bytes(tables);
-  const std::size_t single = SingleFrame<Real, kWidth>::scratch_bytes(tables);
-  return group > single ? group : single;
+  if constexpr (kWidth * sizeof(Real) < 16) {
+    return group;  // single frames are computed likewise
+  } else {
+    const std::size_t single = SingleFrame<Real, kWidth>::scratch_bytes(tables);
+    return group > single ? group : single;
+  }
 }
 
 template <class Real>

@@ -6,6 +6,8 @@
 namespace satn::frontend {
 
 Kernels<float> avx512_float_kernels() { return avx512::kernels<float>(); }
+#if !defined(SATN_FRONTEND_NO_FLOAT64)
 Kernels<double> avx512_double_kernels() { return avx512::kernels<double>(); }
+#endif
 
 }  // namespace satn::frontend
