@@ -38,19 +38,21 @@ tidy: setup
 		-DSATN_FAST_BUILD_BENCHMARKS=ON -DSATN_FAST_BUILD_PYTHON=ON \
 		-DPython_EXECUTABLE="$(CURDIR)/$(BIN)/python" -Dpybind11_DIR="$$($(BIN)/python -m pybind11 --cmakedir)"
 	$(BIN)/python $(BIN)/run-clang-tidy.py -quiet -p build/tidy -j 2 -clang-tidy-binary $(BIN)/clang-tidy
-	$(BIN)/clang-tidy --quiet csrc/fuzz/fuzz_frontend.cpp -- -std=c++17 -Icsrc/include -Icsrc/tests
+	$(BIN)/clang-tidy --quiet csrc/fuzz/*.cpp -- -std=c++17 -Icsrc/include -Icsrc/tests
 	$(BIN)/clang-tidy --quiet examples/edge/print_features.c -- -std=c99 -Icsrc/include
 
-# make fuzz SECONDS=600: random options and audio through the C library under sanitizers (needs Clang). What it learns is
-# kept for the next time; what breaks the library is written to build/fuzz/.
+# make fuzz SECONDS=600: random options, audio and JSON through the C library under sanitizers (needs Clang), as long for
+# each program. What they learn is kept for the next time; what breaks the library is written to build/fuzz/.
 SECONDS ?= 60
 fuzz: setup
 	PATH="$(CURDIR)/$(BIN):$$PATH" CC=clang CXX=clang++ cmake -G Ninja -S . -B build/fuzz \
 		-DSATN_FAST_BUILD_FUZZER=ON -DSATN_FAST_SANITIZE=address,undefined
-	PATH="$(CURDIR)/$(BIN):$$PATH" cmake --build build/fuzz --target fuzz_frontend
-	mkdir -p build/fuzz/corpus
+	PATH="$(CURDIR)/$(BIN):$$PATH" cmake --build build/fuzz
+	mkdir -p build/fuzz/corpus build/fuzz/corpus_json
 	build/fuzz/fuzz_frontend -max_total_time=$(SECONDS) -max_len=4096 -len_control=0 -artifact_prefix=build/fuzz/ \
 		build/fuzz/corpus
+	build/fuzz/fuzz_options_json -max_total_time=$(SECONDS) -max_len=2048 -artifact_prefix=build/fuzz/ \
+		build/fuzz/corpus_json
 
 benchmark: setup
 	$(BIN)/python -m pytest --benchmark

@@ -5,10 +5,12 @@
 
 #include <algorithm>
 #include <atomic>
+#include <cstddef>
 #include <cstdint>
-#include <limits>
 #include <memory>
 #include <new>
+#include <optional>
+#include <stdexcept>
 #include <string>
 #include <system_error>
 #include <thread>
@@ -19,6 +21,8 @@
 #include "isa.hpp"
 #include "options.hpp"
 #include "plan.hpp"
+#include "python/arrays.hpp"
+#include "python/option_dict.hpp"
 #include "span.hpp"
 #include "stream.hpp"
 #include "utterance.hpp"
@@ -31,262 +35,37 @@ namespace {
 using core::Options;
 using core::Span;
 using core::Status;
+using satn::python::Empty;
+using satn::python::new_array;
+using satn::python::options_from;
+using satn::python::Output;
+using satn::python::raise;
+using satn::python::to_dict;
+using satn::python::values_of;
+using satn::python::Waveform;
+using satn::python::waveform_of;
 
-// ---- Options as a dictionary ----------------------------------------------------------------------------------------
+// Half a second at 16 kHz. Letting go of the interpreter pays where several threads compute: two that push 0.5 s at a
+// time get through twice as fast. For less it costs more than it gives: at 10 ms, two threads gain nothing (2.6 us
+// held, 2.8 us released), and beside a thread that is busy in Python each push waits to get the interpreter back (1.7
+// us held, 470 us released; Python 3.11, two server cores).
+constexpr std::size_t kSamplesWorthUnlocking = 8000;
 
-// The names of an enumeration's values, in order.
-template <class Enum>
-std::vector<const char*> names();
-template <>
-std::vector<const char*> names<core::Preset>() {
-  return {"kaldi", "kaldi-hamming", "htk", "psf", "torchaudio", "librosa"};
-}
-template <>
-std::vector<const char*> names<core::Precision>() {
-  return {"float32", "float64"};
-}
-template <>
-std::vector<const char*> names<core::Window>() {
-  return {"povey", "hamming", "hamming_periodic", "hann", "hann_periodic", "rectangular"};
-}
-template <>
-std::vector<const char*> names<core::Framing>() {
-  return {"snip_edges", "pad_end", "center_zero", "center_reflect"};
-}
-template <>
-std::vector<const char*> names<core::SampleRounding>() {
-  return {"down", "nearest"};
-}
-template <>
-std::vector<const char*> names<core::PreemphasisMode>() {
-  return {"frame", "signal"};
-}
-template <>
-std::vector<const char*> names<core::MelScale>() {
-  return {"htk", "slaney"};
-}
-template <>
-std::vector<const char*> names<core::Filters>() {
-  return {"mel", "hz", "bins"};
-}
-template <>
-std::vector<const char*> names<core::FilterNorm>() {
-  return {"none", "slaney"};
-}
-template <>
-std::vector<const char*> names<core::PowerNorm>() {
-  return {"none", "fft_size"};
-}
-template <>
-std::vector<const char*> names<core::Log>() {
-  return {"ln", "log10", "db", "none"};
-}
-template <>
-std::vector<const char*> names<core::FloorMode>() {
-  return {"clamp", "zero"};
-}
-
-// Every field, with the name it has in satn_frontend.h.
-template <class AnyOptions, class Visit>
-void for_each_field(AnyOptions& o, Visit&& visit) {
-  visit("sample_rate", o.sample_rate);
-  visit("n_mels", o.n_mels);
-  visit("preset", o.preset);
-  visit("precision", o.precision);
-  visit("window_seconds", o.window_seconds);
-  visit("hop_seconds", o.hop_seconds);
-  visit("sample_rounding", o.sample_rounding);
-  visit("fft_size", o.fft_size);
-  visit("window", o.window);
-  visit("framing", o.framing);
-  visit("remove_dc", o.remove_dc);
-  visit("preemphasis", o.preemphasis);
-  visit("preemphasis_mode", o.preemphasis_mode);
-  visit("low_hz", o.low_hz);
-  visit("high_hz", o.high_hz);
-  visit("mel_scale", o.mel_scale);
-  visit("filters", o.filters);
-  visit("filter_norm", o.filter_norm);
-  visit("power_norm", o.power_norm);
-  visit("log", o.log);
-  visit("floor", o.floor);
-  visit("floor_mode", o.floor_mode);
-  visit("top_db", o.top_db);
-  visit("float_scale", o.float_scale);
-  visit("int16_scale", o.int16_scale);
-  visit("deltas", o.deltas);
-  visit("delta_window", o.delta_window);
-}
-
-[[noreturn]] void refuse(const std::string& name, const py::handle& value, const std::string& remedy) {
-  throw py::value_error(name + " is " + std::string(py::repr(value)) + ", but must be " + remedy);
-}
-
-void read(const char* name, const py::handle& value, bool& field) {
-  // numpy's bool, whose name is bool_ before numpy 2, is as good as Python's.
-  const std::string type = py::str(py::type::of(value).attr("__name__"));
-  if (type != "bool" && type != "bool_") {
-    refuse(name, value, "True or False");
+// Does the work, without the interpreter lock if there is enough of it.
+template <class Work>
+void run_unlocked(std::size_t n_samples, Work&& work) {
+  std::optional<py::gil_scoped_release> release;
+  if (n_samples >= kSamplesWorthUnlocking) {
+    release.emplace();
   }
-  field = value.cast<bool>();
-}
-
-void read(const char* name, const py::handle& value, std::int32_t& field) {
-  const py::object index =
-      py::isinstance<py::bool_>(value) ? py::object() : py::reinterpret_steal<py::object>(PyNumber_Index(value.ptr()));
-  const long long number = index ? PyLong_AsLongLong(index.ptr()) : 0;
-  if (!index || PyErr_Occurred() != nullptr) {
-    PyErr_Clear();
-    refuse(name, value, "a whole number");
-  }
-  if (number < std::numeric_limits<std::int32_t>::min() || number > std::numeric_limits<std::int32_t>::max()) {
-    refuse(name, value, "a whole number of 32 bits");
-  }
-  field = static_cast<std::int32_t>(number);
-}
-
-void read(const char* name, const py::handle& value, double& field) {
-  const double number =
-      py::isinstance<py::bool_>(value) || py::isinstance<py::str>(value) ? -1.0 : PyFloat_AsDouble(value.ptr());
-  if (PyErr_Occurred() != nullptr || py::isinstance<py::bool_>(value) || py::isinstance<py::str>(value)) {
-    PyErr_Clear();
-    refuse(name, value, "a number");
-  }
-  field = number;
-}
-
-template <class Enum, class = std::enable_if_t<std::is_enum_v<Enum>>>
-void read(const char* name, const py::handle& value, Enum& field) {
-  std::string known;
-  const std::vector<const char*> all = names<Enum>();
-  for (std::size_t i = 0; i < all.size(); ++i) {
-    if (py::isinstance<py::str>(value) && value.cast<std::string>() == all[i]) {
-      field = static_cast<Enum>(i);
-      return;
-    }
-    known += (i == 0 ? "one of '" : ", '") + std::string(all[i]) + "'";
-  }
-  refuse(name, value, known);
-}
-
-// None means "choose for me", or "off".
-template <class Field>
-void read_or_none(const char* name, const py::handle& value, Field& field) {
-  if (!value.is_none()) {
-    read(name, value, field);
-  } else if constexpr (std::is_same_v<Field, double> || std::is_same_v<Field, std::int32_t>) {
-    if (std::string(name) == "top_db") {
-      field = static_cast<Field>(-1);
-    } else if (std::string(name) == "high_hz" || std::string(name) == "fft_size") {
-      field = static_cast<Field>(0);
-    } else {
-      refuse(name, value, "a number");
-    }
-  } else {
-    read(name, value, field);
-  }
-}
-
-template <class Field>
-py::object write(const char* name, const Field& field) {
-  if constexpr (std::is_enum_v<Field>) {
-    return py::str(names<Field>()[static_cast<std::size_t>(field)]);
-  } else if constexpr (std::is_same_v<Field, double>) {
-    return std::string(name) == "top_db" && field < 0 ? py::object(py::none()) : py::cast(field);
-  } else {
-    return py::cast(field);
-  }
-}
-
-py::dict to_dict(const Options& options) {
-  py::dict result;
-  for_each_field(options, [&result](const char* name, const auto& field) { result[name] = write(name, field); });
-  return result;
-}
-
-[[noreturn]] void raise(const Status& status, const std::string& name) {
-  const std::string message = name.empty() ? status.message() : name + ": " + status.message();
-  switch (status.code()) {
-    case SATN_FRONTEND_ERROR_FINISHED:
-      throw std::runtime_error(message);
-    case SATN_FRONTEND_ERROR_MEMORY:
-      throw std::bad_alloc();
-    default:
-      throw py::value_error(message);
-  }
-}
-
-Options preset_options(const py::object& preset, const py::object& sample_rate, const py::object& n_mels) {
-  Options options;
-  core::Preset chosen{};
-  std::int32_t rate = 0;
-  std::int32_t bands = 0;
-  read("preset", preset, chosen);
-  read("sample_rate", sample_rate, rate);
-  read("n_mels", n_mels, bands);
-  const Status status = core::preset_options(static_cast<std::int32_t>(chosen), rate, bands, options);
-  if (!status.ok()) {
-    raise(status, "");
-  }
-  return options;
-}
-
-// The preset that `given` names, with every other entry of `given` applied to it.
-Options options_from(const py::dict& given) {
-  Options options = preset_options(given["preset"], given["sample_rate"], given["n_mels"]);
-  for_each_field(options, [&given](const char* name, auto& field) {
-    if (given.contains(name)) {
-      read_or_none(name, given[name], field);
-    }
-  });
-  const Status status = core::resolve(options);
-  if (!status.ok()) {
-    raise(status, "");
-  }
-  return options;
-}
-
-// ---- Audio ----------------------------------------------------------------------------------------------------------
-
-using Audio = std::variant<Span<const float>, Span<const double>, Span<const std::int16_t>>;
-
-template <class Sample>
-Span<const Sample> span_of(const py::array& array) {
-  return {static_cast<const Sample*>(array.data()), static_cast<std::size_t>(array.size())};
-}
-
-// frontend.py hands over nothing else; this keeps a mistake there from becoming a wrong read here.
-Audio audio_of(const py::array& array) {
-  if (array.ndim() == 1 && (array.flags() & py::array::c_style) != 0) {
-    if (py::isinstance<py::array_t<float>>(array)) {
-      return span_of<float>(array);
-    }
-    if (py::isinstance<py::array_t<double>>(array)) {
-      return span_of<double>(array);
-    }
-    if (py::isinstance<py::array_t<std::int16_t>>(array)) {
-      return span_of<std::int16_t>(array);
-    }
-  }
-  throw py::value_error("audio must be a contiguous 1-D array of float32, float64 or int16");
-}
-
-std::size_t size_of(const Audio& audio) {
-  return std::visit([](const auto& samples) { return samples.size(); }, audio);
-}
-
-// ---- Plan and stream ------------------------------------------------------------------------------------------------
-
-template <class Real>
-Span<Real> rows_of(py::array_t<Real>& array) {
-  return {array.mutable_data(), static_cast<std::size_t>(array.size())};
+  work();
 }
 
 // Of either precision, so that Python sees one class.
 class AnyStream {
  public:
   virtual ~AnyStream() = default;
-  virtual py::array push(const py::array& waveform) = 0;
+  virtual py::array push(const py::handle& chunk) = 0;
   virtual py::array finish() = 0;
   virtual void reset() = 0;
 };
@@ -301,9 +80,26 @@ class AnyPlan {
   virtual std::size_t hop_length() const = 0;
   virtual std::size_t empty_band_count() const = 0;
   virtual std::size_t frame_count(std::size_t n_samples) const = 0;
-  virtual py::array compute(const py::array& waveform) const = 0;
-  virtual py::tuple batch(const std::vector<py::array>& waveforms, std::size_t n_threads) const = 0;
+  virtual py::object compute(const py::object& waveform, const py::object& out) const = 0;
+  virtual py::tuple batch(const py::list& waveforms, std::size_t n_threads, const py::object& out) const = 0;
   virtual std::unique_ptr<AnyStream> stream() const = 0;
+};
+
+// A second thread can come in while the first computes without the interpreter lock. The flag itself changes under it.
+class InUse {
+ public:
+  explicit InUse(bool& in_use) : in_use_(in_use) {
+    if (in_use) {
+      throw std::runtime_error("the stream is in use by another thread: give each thread a stream of its own");
+    }
+    in_use_ = true;
+  }
+  ~InUse() { in_use_ = false; }
+  InUse(const InUse&) = delete;
+  InUse& operator=(const InUse&) = delete;
+
+ private:
+  bool& in_use_;
 };
 
 template <class Real>
@@ -315,44 +111,51 @@ class StreamOf final : public AnyStream {
     }
   }
 
-  py::array push(const py::array& waveform) override {
-    const Audio audio = audio_of(waveform);
-    py::array_t<Real> rows = make_rows(stream_->push_frames(size_of(audio)));
-    std::size_t frames = 0;
-    const Status status =
-        std::visit([&](auto samples) { return stream_->push(samples, rows_of(rows), frames); }, audio);
+  py::array push(const py::handle& chunk) override {
+    const Waveform waveform = waveform_of(chunk, Empty::accepted, [] { return "waveform"; });
+    const InUse guard(in_use_);
+    py::array rows = make_rows(stream_->push_frames(waveform.size()));
+    const Span<Real> out = values_of<Real>(rows);
+    Status status;
+    run_unlocked(waveform.size(), [&] {
+      std::size_t frames = 0;
+      status = std::visit([&](auto samples) { return stream_->push(samples, out, frames); }, waveform.samples);
+    });
     return checked(status, std::move(rows));
   }
 
   py::array finish() override {
-    py::array_t<Real> rows = make_rows(stream_->finish_frames());
+    const InUse guard(in_use_);
+    py::array rows = make_rows(stream_->finish_frames());
     std::size_t frames = 0;
-    const Status status = stream_->finish(rows_of(rows), frames);
+    const Status status = stream_->finish(values_of<Real>(rows), frames);
     return checked(status, std::move(rows));
   }
 
-  void reset() override { stream_->reset(); }
-
- private:
-  py::array_t<Real> make_rows(std::size_t frames) const {
-    return py::array_t<Real>(std::vector<std::size_t>{frames, stream_->plan().feature_count()});
+  void reset() override {
+    const InUse guard(in_use_);
+    stream_->reset();
   }
 
-  static py::array checked(const Status& status, py::array_t<Real> rows) {
+ private:
+  py::array make_rows(std::size_t frames) const { return new_array<Real>({frames, stream_->plan().feature_count()}); }
+
+  static py::array checked(const Status& status, py::array rows) {
     if (!status.ok()) {
       raise(status, "waveform");
     }
-    return std::move(rows);
+    return rows;
   }
 
   core::Shared<core::Stream<Real>> stream_;
+  bool in_use_ = false;
 };
 
 // Computes utterances of a batch until none is left; several threads share one.
 template <class Real>
 class BatchWork {
  public:
-  BatchWork(core::Shared<const core::Plan<Real>> plan, const std::vector<Audio>& audio, Span<Real> rows)
+  BatchWork(core::Shared<const core::Plan<Real>> plan, const std::vector<Waveform>& audio, Span<Real> rows)
       : plan_(std::move(plan)),
         audio_(audio),
         rows_(rows),
@@ -388,13 +191,14 @@ class BatchWork {
       }
       const Span<Real> rows = rows_.subspan(i * stride_, stride_);
       std::size_t frames = 0;
-      statuses_[i] = std::visit([&](auto samples) { return extractor->compute(samples, rows, frames); }, audio_[i]);
+      statuses_[i] =
+          std::visit([&](auto samples) { return extractor->compute(samples, rows, frames); }, audio_[i].samples);
       std::fill(rows.begin() + frames * plan_->feature_count(), rows.end(), Real(0));
     }
   }
 
   core::Shared<const core::Plan<Real>> plan_;
-  const std::vector<Audio>& audio_;
+  const std::vector<Waveform>& audio_;
   Span<Real> rows_;
   std::vector<Status> statuses_;
   std::size_t stride_;
@@ -418,48 +222,55 @@ class PlanOf final : public AnyPlan {
   std::size_t empty_band_count() const override { return plan_->empty_band_count(); }
   std::size_t frame_count(std::size_t n_samples) const override { return plan_->frame_count(n_samples); }
 
-  py::array compute(const py::array& waveform) const override {
-    const Audio audio = audio_of(waveform);
-    py::array_t<Real> rows(std::vector<std::size_t>{plan_->frame_count(size_of(audio)), plan_->feature_count()});
-    const Span<Real> out = rows_of(rows);
+  py::object compute(const py::object& audio, const py::object& out) const override {
+    const Waveform waveform = waveform_of(audio, Empty::refused, [] { return "waveform"; });
+    const Output<Real> output(out, {plan_->frame_count(waveform.size()), plan_->feature_count()});
+    output.refuse_overlap(waveform, "waveform");
+    const Span<Real> rows = output.values();
     Status status;
-    {
-      const py::gil_scoped_release release;
+    run_unlocked(waveform.size(), [&] {
       core::Shared<core::UtteranceExtractor<Real>> extractor;
       status = extractor.create(plan_);
       if (status.ok()) {
         std::size_t frames = 0;
-        status = std::visit([&](auto samples) { return extractor->compute(samples, out, frames); }, audio);
+        status = std::visit([&](auto samples) { return extractor->compute(samples, rows, frames); }, waveform.samples);
       }
-    }
+    });
     if (!status.ok()) {
       raise(status, "waveform");
     }
-    return std::move(rows);
+    return output.result();
   }
 
-  py::tuple batch(const std::vector<py::array>& waveforms, std::size_t n_threads) const override {
-    std::vector<Audio> audio;
-    py::array_t<std::int64_t> lengths(static_cast<py::ssize_t>(waveforms.size()));
+  py::tuple batch(const py::list& audio, std::size_t n_threads, const py::object& out) const override {
+    const auto name = [](std::size_t i) { return "waveforms[" + std::to_string(i) + "]"; };
+    std::vector<Waveform> waveforms;
+    for (const py::handle item : audio) {
+      waveforms.push_back(waveform_of(item, Empty::refused, [&] { return name(waveforms.size()); }));
+    }
+    const std::size_t count = waveforms.size();
+    py::array_t<std::int64_t> lengths(static_cast<py::ssize_t>(count));
     std::size_t longest = 0;
-    for (std::size_t i = 0; i < waveforms.size(); ++i) {
-      audio.push_back(audio_of(waveforms[i]));
-      const std::size_t frames = plan_->frame_count(size_of(audio.back()));
+    for (std::size_t i = 0; i < count; ++i) {
+      const std::size_t frames = plan_->frame_count(waveforms[i].size());
       lengths.mutable_at(static_cast<py::ssize_t>(i)) = static_cast<std::int64_t>(frames);
       longest = std::max(longest, frames);
     }
-    py::array_t<Real> rows(std::vector<std::size_t>{waveforms.size(), longest, plan_->feature_count()});
-    BatchWork<Real> work(plan_, audio, rows_of(rows));
+    const Output<Real> output(out, {count, longest, plan_->feature_count()});
+    for (std::size_t i = 0; i < count; ++i) {
+      output.refuse_overlap(waveforms[i], name(i));
+    }
+    BatchWork<Real> work(plan_, waveforms, output.values());
     {
       const py::gil_scoped_release release;
       work.run(n_threads);
     }
-    for (std::size_t i = 0; i < waveforms.size(); ++i) {
+    for (std::size_t i = 0; i < count; ++i) {
       if (!work.statuses()[i].ok()) {
-        raise(work.statuses()[i], "waveforms[" + std::to_string(i) + "]");
+        raise(work.statuses()[i], name(i));
       }
     }
-    return py::make_tuple(std::move(rows), std::move(lengths));
+    return py::make_tuple(output.result(), std::move(lengths));
   }
 
   std::unique_ptr<AnyStream> stream() const override {
@@ -497,17 +308,42 @@ std::vector<std::string> supported_isas() {
   return names;
 }
 
+// People meet these as LogMelStream's.
+constexpr const char* kPushDoc = R"(Takes the next samples, and returns the frames that they complete.
+
+Args:
+    chunk: ``(n_samples,)`` mono audio as for ``LogMel``; it may be empty, and types may change in between.
+
+Returns:
+    ``(n_frames, n_features)``, possibly no frames; float32, or float64 if that is the precision.
+
+Raises:
+    ValueError: If ``chunk`` is not mono, of another type, or not finite.
+    RuntimeError: If the stream is finished and was not reset, or if another thread is using it.
+)";
+constexpr const char* kFinishDoc = R"(Ends the utterance, and returns the remaining frames.
+
+The stream then refuses audio until ``reset``. A stream that was given no samples returns no frames.
+
+Returns:
+    ``(n_frames, n_features)``.
+
+Raises:
+    ValueError: If all audio together is too short to be mirrored ("center_reflect").
+    RuntimeError: If the stream is finished already, or if another thread is using it.
+)";
+constexpr const char* kResetDoc = R"(Forgets everything, ready for the next utterance.
+
+Raises:
+    RuntimeError: If another thread is using the stream.
+)";
+
 }  // namespace
 
 PYBIND11_MODULE(_frontend, module) {
   module.doc() = "The compiled part of satn_fast.frontend.";
   module.def("supported_isas", &supported_isas);
   module.attr("OPTION_NAMES") = py::tuple(py::list(to_dict(Options())));
-
-  py::class_<AnyStream>(module, "Stream")
-      .def("push", &AnyStream::push, py::arg("waveform"))
-      .def("finish", &AnyStream::finish)
-      .def("reset", &AnyStream::reset);
 
   py::class_<AnyPlan>(module, "Plan")
       .def(py::init(&make_plan), py::arg("options"))
@@ -518,7 +354,13 @@ PYBIND11_MODULE(_frontend, module) {
       .def_property_readonly("hop_length", &AnyPlan::hop_length)
       .def_property_readonly("empty_band_count", &AnyPlan::empty_band_count)
       .def("frame_count", &AnyPlan::frame_count, py::arg("n_samples"))
-      .def("compute", &AnyPlan::compute, py::arg("waveform"))
-      .def("batch", &AnyPlan::batch, py::arg("waveforms"), py::arg("n_threads"))
-      .def("stream", &AnyPlan::stream);
+      .def("compute", &AnyPlan::compute, py::arg("waveform"), py::arg("out"))
+      .def("batch", &AnyPlan::batch, py::arg("waveforms"), py::arg("n_threads"), py::arg("out"));
+
+  // The base of satn_fast.frontend.LogMelStream: what is called for every 10 ms of audio has no Python in between.
+  py::class_<AnyStream>(module, "Stream")
+      .def(py::init([](const AnyPlan& plan) { return plan.stream(); }), py::arg("plan"))
+      .def("push", &AnyStream::push, py::arg("chunk"), kPushDoc)
+      .def("finish", &AnyStream::finish, kFinishDoc)
+      .def("reset", &AnyStream::reset, kResetDoc);
 }

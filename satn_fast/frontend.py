@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, TypeVar, overload
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -17,9 +17,7 @@ from satn_fast import _frontend
 
 __all__ = ["LogMel", "LogMelStream", "supported_isas"]
 
-_PRESETS = ("kaldi", "kaldi-hamming", "htk", "psf", "torchaudio", "librosa")
-_SAMPLE_CODES = "fdh"  # float32, float64, int16
-_SAMPLE_TYPES = (np.dtype(np.float32), np.dtype(np.float64), np.dtype(np.int16))
+Out = TypeVar("Out")  # a numpy array or a CPU tensor
 
 
 class LogMel:
@@ -113,33 +111,57 @@ class LogMel:
                 stacklevel=2,
             )
 
-    def __call__(self, waveform: ArrayLike, sample_rate: int | None = None) -> NDArray[np.floating[Any]]:
+    @overload
+    def __call__(
+        self, waveform: ArrayLike, sample_rate: int | None = None, *, out: None = None
+    ) -> NDArray[np.floating[Any]]: ...
+    @overload
+    def __call__(self, waveform: ArrayLike, sample_rate: int | None = None, *, out: Out) -> Out: ...
+    def __call__(self, waveform: ArrayLike, sample_rate: int | None = None, *, out: Any = None) -> Any:
         """Features of a whole utterance.
 
+        Audio is read where it lies, and copied only where it is not contiguous, aligned and of the machine's byte
+        order. ``torch.from_numpy`` takes the features without a copy.
+
         Args:
-            waveform: ``(n_samples,)`` mono audio, float32, float64 or int16: a numpy array, contiguous or not, or
-                anything that numpy converts to one, such as a torch tensor on the CPU.
+            waveform: ``(n_samples,)`` mono audio, float32, float64 or int16: a numpy array, read-only or not, anything
+                that numpy converts to one, or a tensor on the CPU (whatever offers ``__dlpack__``).
             sample_rate: The rate of ``waveform`` in Hz, to have it checked; it is not converted.
+            out: Where to write the features, instead of to a new array: a C-contiguous numpy array or CPU torch tensor
+                of shape ``(at least frame_count(n_samples), n_features)`` and the precision's dtype, apart from
+                ``waveform`` in memory. The rows beyond the frames stay as they are.
 
         Returns:
             ``(frame_count(n_samples), n_features)``, the Mel energies, then their deltas, then their delta-deltas,
-            side by side; float32, or float64 if that is the precision. With "snip_edges" framing (``kaldi``,
-            ``kaldi-hamming``, ``htk``), an utterance shorter than one window has no frames.
+            side by side; float32, or float64 if that is the precision; with ``out``, its first rows, ``out[:frames]``.
+            With "snip_edges" framing (``kaldi``, ``kaldi-hamming``, ``htk``), an utterance shorter than one window has
+            no frames.
 
         Raises:
-            ValueError: If ``waveform`` is empty, not mono, of another type or not finite, if it is too short to be
-                mirrored ("center_reflect"), or if ``sample_rate`` is not the front end's.
+            ValueError: If ``waveform`` is empty, not mono, of another type, not on the CPU or not finite, if it is too
+                short to be mirrored ("center_reflect"), if ``sample_rate`` is not the front end's, or if ``out`` does
+                not fit; then ``out`` is as it was.
 
         Example:
             >>> LogMel(preset="psf")(np.zeros(8000, dtype=np.int16), sample_rate=16000).shape
             (49, 120)
+            >>> buffer = np.empty((500, 120), np.float32)
+            >>> features = LogMel()(np.ones(16000), out=buffer)
+            >>> features.shape, features.base is buffer
+            ((98, 120), True)
         """
         self._check_rate(sample_rate)
-        return self._plan.compute(_as_audio(waveform, "waveform"))
+        return self._plan.compute(waveform, out)
 
+    @overload
     def batch(
-        self, waveforms: Iterable[ArrayLike], n_threads: int | None = None
-    ) -> tuple[NDArray[np.floating[Any]], NDArray[np.int64]]:
+        self, waveforms: Iterable[ArrayLike], n_threads: int | None = None, *, out: None = None
+    ) -> tuple[NDArray[np.floating[Any]], NDArray[np.int64]]: ...
+    @overload
+    def batch(
+        self, waveforms: Iterable[ArrayLike], n_threads: int | None = None, *, out: Out
+    ) -> tuple[Out, NDArray[np.int64]]: ...
+    def batch(self, waveforms: Iterable[ArrayLike], n_threads: int | None = None, *, out: Any = None) -> Any:
         """Features of several utterances, padded with zeros to the longest.
 
         Each row equals what a call with that waveform alone returns, whatever the number of threads.
@@ -147,25 +169,32 @@ class LogMel:
         Args:
             waveforms: Utterances, each as for a call; lengths and types may differ.
             n_threads: Threads to use, which hold no interpreter lock; None takes one per CPU available.
+            out: Where to write the features, as for a call, of shape ``(n_utterances, at least max_frames,
+                n_features)``: the input of a model of fixed size, for one. Every row beyond an utterance's frames
+                becomes zero, also those that are not returned.
 
         Returns:
             ``(n_utterances, max_frames, n_features)`` features and ``(n_utterances,)`` int64 frame counts. No
-            utterances give ``(0, 0, n_features)``.
+            utterances give ``(0, 0, n_features)``. With ``out``, the features are its part ``out[:, :max_frames]``.
 
         Raises:
-            ValueError: As a call does, naming the utterance, ``waveforms[3]``; or if ``n_threads`` is below 1.
+            ValueError: As a call does, naming the utterance, ``waveforms[3]``; or if ``n_threads`` is below 1. Where
+                samples are not finite, ``out`` may hold features of other utterances.
 
         Example:
             >>> features, lengths = LogMel().batch([np.ones(16000), np.ones(8000)])
             >>> features.shape, lengths.tolist()
             ((2, 98, 120), [98, 48])
+            >>> buffer = np.empty((2, 200, 120), np.float32)
+            >>> features, _ = LogMel().batch([np.ones(16000), np.ones(8000)], out=buffer)
+            >>> features.shape, bool(buffer[1, 48:].any())
+            ((2, 98, 120), False)
         """
         if n_threads is None:
             n_threads = _available_cpus()
         if n_threads < 1:
             raise ValueError(f"n_threads is {n_threads}, but must be at least 1, or None for one per CPU")
-        audio = [_as_audio(waveform, f"waveforms[{i}]") for i, waveform in enumerate(waveforms)]
-        return self._plan.batch(audio, n_threads)
+        return self._plan.batch(list(waveforms), n_threads, out)
 
     def stream(self) -> LogMelStream:
         """A stream that takes audio in pieces and gives exactly the features of the whole.
@@ -269,11 +298,16 @@ class LogMel:
             )
 
 
-class LogMelStream:
+class LogMelStream(_frontend.Stream):
     """Features of audio that arrives in pieces; all rows together equal the features of the whole, bit for bit.
 
+    ``push`` takes the next samples and returns the frames that they complete, ``finish`` ends the utterance and returns
+    the rest, ``reset`` begins another.
+
     Rows come ``2 * delta_window`` frames after their audio, because deltas look ahead; without deltas, at once. Memory
-    stays the same however long the stream. A call that raises leaves the stream as it was.
+    stays the same however long the stream. A call that raises leaves the stream as it was. A stream is for one thread
+    at a time, and different streams for any number of threads: each computes without the interpreter lock where a
+    piece is long enough for that to pay (half a second).
 
     Args:
         front_end: The front end whose features are wanted.
@@ -286,49 +320,22 @@ class LogMelStream:
         >>> chunk = np.zeros(1600, dtype=np.int16)
         >>> [stream.push(chunk).shape, stream.push(chunk).shape, stream.finish().shape]
         [(4, 120), (10, 120), (4, 120)]
+        >>> stream.reset()
+        >>> stream.push(chunk).shape
+        (4, 120)
     """
 
     def __init__(self, front_end: LogMel) -> None:
+        super().__init__(front_end._plan)
         self._front_end = front_end
-        self._stream = front_end._plan.stream()
 
     @property
     def front_end(self) -> LogMel:
         """The front end whose features these are."""
         return self._front_end
 
-    def push(self, chunk: ArrayLike) -> NDArray[np.floating[Any]]:
-        """Takes the next samples, and returns the frames that they complete.
-
-        Args:
-            chunk: ``(n_samples,)`` mono audio as for ``LogMel``; it may be empty, and types may change in between.
-
-        Returns:
-            ``(n_frames, n_features)``, possibly no frames.
-
-        Raises:
-            ValueError: If ``chunk`` is not mono, of another type, or not finite.
-            RuntimeError: If the stream is finished and was not reset.
-        """
-        return self._stream.push(_as_audio(chunk, "waveform", may_be_empty=True))
-
-    def finish(self) -> NDArray[np.floating[Any]]:
-        """Ends the utterance, and returns the remaining frames; the stream then refuses audio until ``reset``.
-
-        A stream that was given no samples returns no frames.
-
-        Returns:
-            ``(n_frames, n_features)``.
-
-        Raises:
-            ValueError: If all audio together is too short to be mirrored ("center_reflect").
-            RuntimeError: If the stream is finished already.
-        """
-        return self._stream.finish()
-
-    def reset(self) -> None:
-        """Forgets everything, ready for the next utterance."""
-        self._stream.reset()
+    def __reduce__(self) -> tuple[Any, ...]:
+        raise TypeError("a LogMelStream cannot be pickled or copied: pickle its front_end, and make a stream of that")
 
 
 def supported_isas() -> list[str]:
@@ -352,37 +359,3 @@ def _available_cpus() -> int:
         return len(os.sched_getaffinity(0))
     except AttributeError:  # not on macOS and Windows
         return os.cpu_count() or 1
-
-
-def _as_audio(waveform: ArrayLike, name: str, may_be_empty: bool = False) -> NDArray[Any]:
-    """The waveform as an aligned, contiguous, 1-D array of a known type, or a ValueError that names it."""
-    # What streams are fed, a hundred times a second: nothing to convert, and no time to lose.
-    if (
-        type(waveform) is np.ndarray
-        and waveform.ndim == 1
-        and waveform.size
-        and waveform.flags.carray
-        and waveform.dtype.char in _SAMPLE_CODES
-        and waveform.dtype.isnative
-    ):
-        return waveform
-    try:
-        array = np.asarray(waveform)
-    except (TypeError, ValueError, RuntimeError) as error:
-        raise ValueError(
-            f"{name} is a {type(waveform).__name__} that numpy cannot read ({error}): give a 1-D array of float32, "
-            "float64 or int16 (for a torch tensor: waveform.detach().cpu())"
-        ) from error
-    if array.ndim != 1:
-        remedy = "average the channels or pick one" if array.ndim == 2 else "give one channel"
-        raise ValueError(f"{name} has shape {array.shape}, but must be mono, with one dimension: {remedy}")
-    if array.size == 0 and not may_be_empty:
-        raise ValueError(f"{name} is empty: give at least one sample")
-    if array.dtype.newbyteorder("=") not in _SAMPLE_TYPES:
-        if array.size == 0:
-            return np.zeros(0, dtype=np.float32)
-        raise ValueError(
-            f"{name} has dtype {array.dtype}, but must be float32 or float64 (within +-1) or int16: convert it, and "
-            "scale it where its range is another"
-        )
-    return np.require(array, dtype=array.dtype.newbyteorder("="), requirements=["C", "A"])

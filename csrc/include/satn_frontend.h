@@ -73,14 +73,17 @@ extern "C" {
 /* What the address of the caller's memory for a plan or a stream must be a multiple of. */
 #define SATN_FRONTEND_MEMORY_ALIGNMENT 64
 
+/* A buffer of this size holds any options in JSON, with the terminating zero. */
+#define SATN_FRONTEND_JSON_SIZE 1536
+
 typedef enum satn_frontend_status {
   SATN_FRONTEND_OK = 0,
   SATN_FRONTEND_ERROR_ARGUMENT = 1,       /* a NULL pointer, an unknown preset, a `size` that is not known */
-  SATN_FRONTEND_ERROR_OPTIONS = 2,        /* an option out of range, or two that contradict each other */
+  SATN_FRONTEND_ERROR_OPTIONS = 2,        /* an option out of range, two that contradict each other, bad JSON */
   SATN_FRONTEND_ERROR_AUDIO = 3,          /* no samples, or too few to reflect at the edges */
   SATN_FRONTEND_ERROR_NOT_FINITE = 4,     /* a NaN, an infinity, or a sample so large that its power overflows */
   SATN_FRONTEND_ERROR_FORMAT = 5,         /* a sample format that is not known; features not in the plan's precision */
-  SATN_FRONTEND_ERROR_CAPACITY = 6,       /* the output has too few rows */
+  SATN_FRONTEND_ERROR_CAPACITY = 6,       /* the output has too few rows, or bytes */
   SATN_FRONTEND_ERROR_FINISHED = 7,       /* a finished stream was pushed to, or finished again, without a reset */
   SATN_FRONTEND_ERROR_NOT_STREAMABLE = 8, /* an option needs the whole utterance (top_db) */
   SATN_FRONTEND_ERROR_MEMORY = 9          /* out of memory, or the caller's is too small */
@@ -197,6 +200,33 @@ SATN_FRONTEND_API const char* satn_frontend_version(void);
 SATN_FRONTEND_API satn_frontend_status satn_frontend_preset(satn_frontend_options* options, int32_t preset,
                                                             int32_t sample_rate, int32_t n_mels, char* message,
                                                             size_t message_size);
+
+/* Fills *options (whose `size` is set) from a JSON object: what Python's LogMel.describe() gives, or the front_end
+ * object of an export's manifest.json.
+ *
+ *     {"preset": "kaldi-hamming", "n_mels": 64, "window": "hann", "high_hz": null, "deltas": false}
+ *
+ * The names are those of the fields above, the choices are written in lower case ("snip_edges", "float64"). The
+ * preset's values (kaldi, 16000 Hz and 40 bands where the object does not say) come first, and every other entry goes
+ * over them; null lets fft_size and high_hz be chosen (0), and turns top_db off (-1).
+ *
+ * `json` has `length` bytes and needs no terminator. What is not exactly one flat JSON object of known names, each
+ * given once and with a value of its type and range, is SATN_FRONTEND_ERROR_OPTIONS; the message says where. Escapes
+ * (\u0041) are refused: no name needs one. Nothing is allocated, and the locale has no say. */
+SATN_FRONTEND_API satn_frontend_status satn_frontend_options_from_json(satn_frontend_options* options, const char* json,
+                                                                       size_t length, char* message,
+                                                                       size_t message_size);
+
+/* Writes options as one line of JSON with every field, from which satn_frontend_options_from_json and Python's
+ * LogMel(**json.loads(...)) make equal ones: numbers have the fewest digits that give them back. Options that no plan
+ * can have are refused. To write what is in effect, fft_size and high_hz resolved, take satn_frontend_plan_options
+ * first.
+ *
+ * *length becomes the length of the text without the zero that ends it, also where `capacity` bytes do not hold both:
+ * that is SATN_FRONTEND_ERROR_CAPACITY, and writes nothing else. A NULL `json` with capacity 0 asks for the length. */
+SATN_FRONTEND_API satn_frontend_status satn_frontend_options_to_json(const satn_frontend_options* options, char* json,
+                                                                     size_t capacity, size_t* length, char* message,
+                                                                     size_t message_size);
 
 /* Checks the options and computes every table. *plan is NULL unless the result is SATN_FRONTEND_OK. */
 SATN_FRONTEND_API satn_frontend_status satn_frontend_plan_create(const satn_frontend_options* options,

@@ -1,6 +1,5 @@
 // The C API over the C++ core: translation of structs, no arithmetic.
-#include <cstring>
-
+#include "c_structs.hpp"
 #include "memory.hpp"
 #include "plan.hpp"
 #include "satn_frontend.h"
@@ -16,94 +15,13 @@ namespace core = satn::frontend;
 
 namespace {
 
+using core::check_size;
+using core::from_c;
+using core::null_argument;
+using core::report;
 using core::Span;
 using core::Status;
-
-satn_frontend_status report(const Status& status, char* message, std::size_t message_size) {
-  if (!status.ok() && message != nullptr && message_size > 0) {
-    std::strncpy(message, status.message(), message_size - 1);
-    message[message_size - 1] = '\0';
-  }
-  return status.code();
-}
-
-Status null_argument(const char* name) { return Status::error(SATN_FRONTEND_ERROR_ARGUMENT, "%s is NULL", name); }
-
-template <class Options>
-Status check_size(const Options* options) {
-  if (options == nullptr) {
-    return null_argument("options");
-  }
-  if (options->size != sizeof(satn_frontend_options)) {
-    return Status::error(SATN_FRONTEND_ERROR_ARGUMENT,
-                         "options.size is %zu, but this library's satn_frontend_options has %zu bytes: set size to "
-                         "sizeof(satn_frontend_options), and build against this library's header",
-                         options->size, sizeof(satn_frontend_options));
-  }
-  return {};
-}
-
-core::Options from_c(const satn_frontend_options& c) {
-  core::Options o;
-  o.preset = static_cast<core::Preset>(c.preset);
-  o.sample_rate = c.sample_rate;
-  o.n_mels = c.n_mels;
-  o.precision = static_cast<core::Precision>(c.precision);
-  o.window_seconds = c.window_seconds;
-  o.hop_seconds = c.hop_seconds;
-  o.sample_rounding = static_cast<core::SampleRounding>(c.sample_rounding);
-  o.fft_size = c.fft_size;
-  o.window = static_cast<core::Window>(c.window);
-  o.framing = static_cast<core::Framing>(c.framing);
-  o.remove_dc = c.remove_dc != 0;
-  o.preemphasis_mode = static_cast<core::PreemphasisMode>(c.preemphasis_mode);
-  o.preemphasis = c.preemphasis;
-  o.low_hz = c.low_hz;
-  o.high_hz = c.high_hz;
-  o.mel_scale = static_cast<core::MelScale>(c.mel_scale);
-  o.filters = static_cast<core::Filters>(c.filters);
-  o.filter_norm = static_cast<core::FilterNorm>(c.filter_norm);
-  o.power_norm = static_cast<core::PowerNorm>(c.power_norm);
-  o.log = static_cast<core::Log>(c.log);
-  o.floor_mode = static_cast<core::FloorMode>(c.floor_mode);
-  o.floor = c.floor;
-  o.top_db = c.top_db;
-  o.float_scale = c.float_scale;
-  o.int16_scale = c.int16_scale;
-  o.deltas = c.deltas != 0;
-  o.delta_window = c.delta_window;
-  return o;
-}
-
-void to_c(const core::Options& o, satn_frontend_options& c) {
-  c.preset = static_cast<std::int32_t>(o.preset);
-  c.sample_rate = o.sample_rate;
-  c.n_mels = o.n_mels;
-  c.precision = static_cast<std::int32_t>(o.precision);
-  c.window_seconds = o.window_seconds;
-  c.hop_seconds = o.hop_seconds;
-  c.sample_rounding = static_cast<std::int32_t>(o.sample_rounding);
-  c.fft_size = o.fft_size;
-  c.window = static_cast<std::int32_t>(o.window);
-  c.framing = static_cast<std::int32_t>(o.framing);
-  c.remove_dc = o.remove_dc ? 1 : 0;
-  c.preemphasis_mode = static_cast<std::int32_t>(o.preemphasis_mode);
-  c.preemphasis = o.preemphasis;
-  c.low_hz = o.low_hz;
-  c.high_hz = o.high_hz;
-  c.mel_scale = static_cast<std::int32_t>(o.mel_scale);
-  c.filters = static_cast<std::int32_t>(o.filters);
-  c.filter_norm = static_cast<std::int32_t>(o.filter_norm);
-  c.power_norm = static_cast<std::int32_t>(o.power_norm);
-  c.log = static_cast<std::int32_t>(o.log);
-  c.floor_mode = static_cast<std::int32_t>(o.floor_mode);
-  c.floor = o.floor;
-  c.top_db = o.top_db;
-  c.float_scale = o.float_scale;
-  c.int16_scale = o.int16_scale;
-  c.deltas = o.deltas ? 1 : 0;
-  c.delta_window = o.delta_window;
-}
+using core::to_c;
 
 Status check_audio(const satn_frontend_audio* audio) {
   if (audio == nullptr || (audio->data == nullptr && audio->count > 0)) {

@@ -3,6 +3,9 @@
 #include <algorithm>
 #include <cfloat>
 #include <cmath>
+#include <type_traits>
+
+#include "option_fields.hpp"
 
 namespace satn::frontend {
 namespace {
@@ -16,39 +19,18 @@ double in_samples(double seconds, std::int32_t sample_rate, SampleRounding round
   return rounding == SampleRounding::down ? std::floor(samples + 1e-6) : std::floor(samples + 0.5 + 1e-6);
 }
 
-template <class Enum>
-bool within(Enum value, Enum last) {
-  return static_cast<std::int32_t>(value) >= 0 && value <= last;
-}
-
 Status check_choices(const Options& o) {
-  const struct {
-    const char* name;
-    bool valid;
-    std::int32_t value;
-  } choices[] = {
-      {"preset", within(o.preset, Preset::librosa), static_cast<std::int32_t>(o.preset)},
-      {"precision", within(o.precision, Precision::float64), static_cast<std::int32_t>(o.precision)},
-      {"sample_rounding", within(o.sample_rounding, SampleRounding::nearest),
-       static_cast<std::int32_t>(o.sample_rounding)},
-      {"window", within(o.window, Window::rectangular), static_cast<std::int32_t>(o.window)},
-      {"framing", within(o.framing, Framing::center_reflect), static_cast<std::int32_t>(o.framing)},
-      {"preemphasis_mode", within(o.preemphasis_mode, PreemphasisMode::signal),
-       static_cast<std::int32_t>(o.preemphasis_mode)},
-      {"mel_scale", within(o.mel_scale, MelScale::slaney), static_cast<std::int32_t>(o.mel_scale)},
-      {"filters", within(o.filters, Filters::bins), static_cast<std::int32_t>(o.filters)},
-      {"filter_norm", within(o.filter_norm, FilterNorm::slaney), static_cast<std::int32_t>(o.filter_norm)},
-      {"power_norm", within(o.power_norm, PowerNorm::fft_size), static_cast<std::int32_t>(o.power_norm)},
-      {"log", within(o.log, Log::none), static_cast<std::int32_t>(o.log)},
-      {"floor_mode", within(o.floor_mode, FloorMode::zero), static_cast<std::int32_t>(o.floor_mode)},
-  };
-  for (const auto& choice : choices) {
-    if (!choice.valid) {
-      return Status::error(kBad, "%s is %d, which is none of its constants in satn_frontend.h", choice.name,
-                           choice.value);
+  Status status;
+  for_each_field([&o, &status](const auto& field) {
+    using Value = typename std::decay_t<decltype(field)>::Type;
+    if constexpr (std::is_enum_v<Value>) {
+      const auto value = static_cast<std::int32_t>(o.*field.in_core);
+      if (status.ok() && (value < 0 || value >= static_cast<std::int32_t>(kNames<Value>.size()))) {
+        status = Status::error(kBad, "%s is %d, which is none of its constants in satn_frontend.h", field.name, value);
+      }
     }
-  }
-  return {};
+  });
+  return status;
 }
 
 Status check_precision([[maybe_unused]] const Options& o) {

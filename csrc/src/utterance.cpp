@@ -6,18 +6,79 @@
 namespace satn::frontend {
 namespace {
 
-// Rows one after the other, with room for the deltas behind each.
+// An utterance's rows. The energies are written where they belong, and the deltas follow in place, close behind: what
+// they read is still in the cache.
 template <class Real>
-class StridedRows {
+class UtteranceRows {
  public:
-  StridedRows(Real* out, std::size_t stride) : out_(out), stride_(stride) {}
+  UtteranceRows(const Plan<Real>& plan, const DeltaRegression<Real>& deltas, Real* rows, std::size_t frames)
+      : options_(plan.options()),
+        deltas_(deltas),
+        n_mels_(plan.n_mels()),
+        stride_(plan.feature_count()),
+        rows_(rows),
+        frames_(frames) {}
 
-  Rows<Real> place(std::size_t /*count*/) const { return {out_, stride_}; }
-  void placed(std::size_t count) { out_ += count * stride_; }
+  Rows<Real> place(std::size_t /*count*/) const { return {row(written_), stride_}; }
+
+  void placed(std::size_t count) {
+    written_ += count;
+    if (!is_clipped()) {
+      append_deltas();
+    }
+  }
+
+  void finish() {
+    if (is_clipped()) {
+      clip();
+      append_deltas();
+    }
+  }
 
  private:
-  Real* out_;
+  bool is_clipped() const { return options_.top_db >= 0.0; }
+  Real* row(std::size_t t) const { return rows_ + t * stride_; }
+
+  // librosa's top_db: nothing below the utterance's maximum less that much.
+  void clip() {
+    Real highest = frames_ > 0 ? *rows_ : Real(0);
+    for (std::size_t t = 0; t < frames_; ++t) {
+      highest = std::max(highest, *std::max_element(row(t), row(t) + n_mels_));
+    }
+    const Real least = highest - static_cast<Real>(options_.top_db);
+    for (std::size_t t = 0; t < frames_; ++t) {
+      std::transform(row(t), row(t) + n_mels_, row(t), [least](Real energy) { return std::max(energy, least); });
+    }
+  }
+
+  // As far as the rows that are there allow. A row's delta-deltas follow its deltas at the distance they look ahead.
+  void append_deltas() {
+    const std::size_t reach = deltas_.reach();
+    const std::size_t end = options_.deltas && frames_ > 0 ? frames_ + reach : 0;
+    for (; next_ < end && (written_ == frames_ || next_ + reach < written_); ++next_) {
+      if (next_ < frames_) {
+        regress(next_, 0);
+      }
+      if (next_ >= reach) {
+        regress(next_ - reach, n_mels_);
+      }
+    }
+  }
+
+  // The deltas of row t's numbers from `column` on, written n_mels further right.
+  void regress(std::size_t t, std::size_t column) const {
+    deltas_.regress([this, column](std::size_t other) { return row(other) + column; }, t, frames_ - 1,
+                    row(t) + column + n_mels_);
+  }
+
+  const Options& options_;
+  const DeltaRegression<Real>& deltas_;
+  std::size_t n_mels_;
   std::size_t stride_;
+  Real* rows_;
+  std::size_t frames_;
+  std::size_t written_ = 0;
+  std::size_t next_ = 0;  // row whose deltas are to be computed
 };
 
 }  // namespace
@@ -34,19 +95,12 @@ Status UtteranceExtractor<Real>::compute(Span<const Sample> audio, Span<Real> ro
   if (!status.ok()) {
     return status;
   }
-  // The energies go where they belong in each row; what is relative to the utterance and the deltas follow in place.
-  StridedRows<Real> sink(rows.data(), plan_->feature_count());
+  const auto count = static_cast<std::size_t>(plan_->frame_count(audio.size()));
+  UtteranceRows<Real> sink(*plan_, deltas_, rows.data(), count);
   framer_.reset();
   framer_.push(audio, sink);
   framer_.finish(sink);
-
-  const auto count = static_cast<std::size_t>(plan_->frame_count(audio.size()));
-  if (plan_->options().top_db >= 0.0) {
-    clip(rows.data(), count);
-  }
-  if (plan_->options().deltas) {
-    append_deltas(rows.data(), count);
-  }
+  sink.finish();
   frames = count;
   return status;
 }
@@ -68,44 +122,6 @@ Status UtteranceExtractor<Real>::check(Span<const Sample> audio, Span<Real> rows
                          capacity);
   }
   return framer_.check(audio);
-}
-
-// librosa's top_db: nothing below the utterance's maximum less that much.
-template <class Real>
-void UtteranceExtractor<Real>::clip(Real* rows, std::size_t frames) const {
-  const std::size_t n_mels = plan_->n_mels();
-  const std::size_t stride = plan_->feature_count();
-  Real highest = frames > 0 ? rows[0] : Real(0);
-  for (std::size_t t = 0; t < frames; ++t) {
-    highest = std::max(highest, *std::max_element(rows + t * stride, rows + t * stride + n_mels));
-  }
-  const Real least = highest - static_cast<Real>(plan_->options().top_db);
-  for (std::size_t t = 0; t < frames; ++t) {
-    for (std::size_t k = 0; k < n_mels; ++k) {
-      rows[t * stride + k] = std::max(rows[t * stride + k], least);
-    }
-  }
-}
-
-template <class Real>
-void UtteranceExtractor<Real>::append_deltas(Real* rows, std::size_t frames) const {
-  // Delta-deltas follow the deltas at the distance that they look ahead, so that what they read is still in the cache.
-  const auto reach = static_cast<std::size_t>(plan_->options().delta_window);
-  for (std::size_t t = 0; t < frames + reach; ++t) {
-    if (t < frames) {
-      regress_row(rows, frames, t, 0);
-    }
-    if (t >= reach) {
-      regress_row(rows, frames, t - reach, plan_->n_mels());
-    }
-  }
-}
-
-template <class Real>
-void UtteranceExtractor<Real>::regress_row(Real* rows, std::size_t frames, std::size_t t, std::size_t column) const {
-  const std::size_t stride = plan_->feature_count();
-  deltas_.regress([rows, stride, column](std::size_t row) { return rows + row * stride + column; }, t, frames - 1,
-                  rows + t * stride + column + plan_->n_mels());
 }
 
 template class UtteranceExtractor<float>;

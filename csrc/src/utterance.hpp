@@ -24,10 +24,6 @@ class UtteranceExtractor : public Counted {
  private:
   template <class Sample>
   Status check(Span<const Sample> audio, Span<Real> rows) const;
-  void clip(Real* rows, std::size_t frames) const;
-  void append_deltas(Real* rows, std::size_t frames) const;
-  // The deltas of row t's numbers from `column` on, written n_mels further right.
-  void regress_row(Real* rows, std::size_t frames, std::size_t t, std::size_t column) const;
 
   Shared<const Plan<Real>> plan_;
   Framer<Real> framer_;

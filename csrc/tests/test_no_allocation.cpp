@@ -1,5 +1,5 @@
-// A plan and a stream are one allocation each, or none in the caller's memory, and a stream that was created allocates
-// and frees nothing: this program's own allocator counts.
+// A plan and a stream are one allocation each, or none in the caller's memory; a stream that was created allocates and
+// frees nothing, and options in JSON never do: this program's own allocator counts.
 //
 // With glibc every allocation is seen, whoever makes it (malloc and its kin are replaced; operator new calls them).
 // Elsewhere, and under a sanitizer that brings its own malloc, the aligned operator new and delete are counted: all
@@ -277,6 +277,23 @@ void test_stream(const satn_frontend_options& options) {
   satn_frontend_plan_destroy(plan);
 }
 
+void test_json() {
+  char message[SATN_FRONTEND_MESSAGE_SIZE] = "";
+  char json[SATN_FRONTEND_JSON_SIZE] = "";
+  const char bad[] = R"({"window": "hann", "low_hz": 1e999})";
+  std::size_t length = 0;
+  satn_frontend_options options = {};
+  options.size = sizeof options;
+  CHECK(satn_frontend_preset(&options, SATN_FRONTEND_LIBROSA, 16000, 40, message, sizeof message) == SATN_FRONTEND_OK);
+  const Count use;
+  CHECK(satn_frontend_options_to_json(&options, json, sizeof json, &length, message, sizeof message) ==
+        SATN_FRONTEND_OK);
+  CHECK(satn_frontend_options_from_json(&options, json, length, message, sizeof message) == SATN_FRONTEND_OK);
+  CHECK(satn_frontend_options_from_json(&options, bad, sizeof bad - 1, message, sizeof message) ==
+        SATN_FRONTEND_ERROR_OPTIONS);
+  CHECK(use.allocated() == 0 && use.freed() == 0);
+}
+
 }  // namespace
 
 int main() {
@@ -290,10 +307,11 @@ int main() {
       }
     }
   }
+  test_json();
   if (failures > 0) {
     std::fprintf(stderr, "%d checks failed\n", failures);
     return 1;
   }
-  std::puts("one allocation per plan and per stream, none in the caller's memory, none after creation");
+  std::puts("one allocation per plan and per stream, none in the caller's memory, none after creation, none for JSON");
   return 0;
 }

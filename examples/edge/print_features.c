@@ -24,10 +24,8 @@ enum {
 };
 
 enum {
-  MAX_CHUNK = 3840, /* 10 ms at 384 kHz, the highest rate */
-  /* A chunk completes at most 2 frames; the end of a stream brings the look-ahead of the deltas (4 frames) and those
-   * that padding completes. The stream refuses to write more than there is room for. */
-  MAX_ROWS = 32,
+  MAX_CHUNK = 3840,        /* 10 ms at 384 kHz, the highest rate */
+  MAX_OPTIONS = 16 * 1024, /* bytes of an options file: ten times what there is to say */
   FORMAT_PCM = 1,
   FORMAT_FLOAT = 3,
   FORMAT_EXTENSIBLE = 0xFFFE
@@ -50,6 +48,7 @@ typedef struct command {
   uint32_t rate;
   int32_t preset;
   int32_t n_mels;
+  const char *options; /* a file that says it all, in place of the two; or NULL */
 } command;
 
 static const char *const PRESETS[] = {"kaldi", "kaldi-hamming", "htk", "psf", "torchaudio", "librosa"};
@@ -57,6 +56,7 @@ static const char *const PRESETS[] = {"kaldi", "kaldi-hamming", "htk", "psf", "t
 static const char HELP[] =
     "Usage: print_features [--preset NAME] [--mels N] < speech.wav\n"
     "       print_features [--preset NAME] [--mels N] --raw RATE < speech.pcm\n"
+    "       print_features --options front_end.json [--raw RATE] < speech.wav\n"
     "\n"
     "Prints log-Mel features of the audio on standard input, one frame per line, every 10 ms: N log-Mel energies,\n"
     "their deltas and the deltas of the deltas, separated by spaces, with all digits of a float.\n"
@@ -66,6 +66,8 @@ static const char HELP[] =
     "  --raw RATE     the input has no header; its sample rate is RATE Hz\n"
     "  --preset NAME  kaldi (default), kaldi-hamming, htk, psf, torchaudio, librosa (without its top_db)\n"
     "  --mels N       Mel bands (default 40)\n"
+    "  --options FILE every option, in JSON: the front_end object of a model's manifest.json, or what Python's\n"
+    "                 LogMel.describe() gives; the audio must have its sample_rate\n"
     "  --help         print this\n"
     "\n"
     "Exit status: 0 done, 1 refused by the front end, 2 usage, 3 not a WAV, 4 not mono, 5 truncated (the frames\n"
@@ -204,39 +206,72 @@ static int parse_number(const char *text, long low, long high, long *value) {
   return errno == 0 && end != text && *end == '\0' && *value >= low && *value <= high;
 }
 
+static int parse_preset(const char *name, int32_t *preset) {
+  for (*preset = SATN_FRONTEND_KALDI; *preset <= SATN_FRONTEND_LIBROSA; ++*preset) {
+    if (strcmp(PRESETS[*preset], name) == 0) {
+      return 0;
+    }
+  }
+  return fail(EXIT_USAGE, "--preset is %s, but must be kaldi, kaldi-hamming, htk, psf, torchaudio or librosa", name);
+}
+
 static int parse_command(int argc, char **argv, command *to) {
+  int chosen = 0; /* a preset or a number of bands */
   for (int i = 1; i < argc; i += 2) {
     const char *name = argv[i];
     const char *value = i + 1 < argc ? argv[i + 1] : NULL;
+    const int raw = strcmp(name, "--raw") == 0;
+    const int preset = strcmp(name, "--preset") == 0;
+    const int mels = strcmp(name, "--mels") == 0;
     long number = 0;
-    if (strcmp(name, "--raw") != 0 && strcmp(name, "--preset") != 0 && strcmp(name, "--mels") != 0) {
+    if (!raw && !preset && !mels && strcmp(name, "--options") != 0) {
       return fail(EXIT_USAGE, "unknown argument %s: see --help", name);
     }
     if (value == NULL) {
       return fail(EXIT_USAGE, "%s needs a value: see --help", name);
     }
-    if (strcmp(name, "--raw") == 0) {
+    if (raw) {
       if (!parse_number(value, 1, INT32_MAX, &number)) {
         return fail(EXIT_USAGE, "--raw is %s, but must be a sample rate in Hz", value);
       }
       to->raw = 1;
       to->rate = (uint32_t)number;
-    } else if (strcmp(name, "--mels") == 0) {
+    } else if (mels) {
       if (!parse_number(value, 1, 32768, &number)) {
         return fail(EXIT_USAGE, "--mels is %s, but must be a number of bands from 1", value);
       }
       to->n_mels = (int32_t)number;
+    } else if (preset) {
+      const int status = parse_preset(value, &to->preset);
+      if (status != 0) {
+        return status;
+      }
     } else {
-      int32_t id = SATN_FRONTEND_KALDI;
-      while (id <= SATN_FRONTEND_LIBROSA && strcmp(PRESETS[id], value) != 0) {
-        ++id;
-      }
-      if (id > SATN_FRONTEND_LIBROSA) {
-        return fail(EXIT_USAGE, "--preset is %s, but must be kaldi, kaldi-hamming, htk, psf, torchaudio or librosa",
-                    value);
-      }
-      to->preset = id;
+      to->options = value;
     }
+    chosen |= preset || mels;
+  }
+  if (chosen && to->options != NULL) {
+    return fail(EXIT_USAGE, "--options says it all: leave out --preset and --mels, and write them to %s", to->options);
+  }
+  return 0;
+}
+
+static int read_options(const char *path, satn_frontend_options *options) {
+  static char json[MAX_OPTIONS];
+  FILE *file = fopen(path, "rb");
+  if (file == NULL) {
+    return fail(EXIT_USAGE, "--options is %s, which cannot be read: %s", path, strerror(errno));
+  }
+  const size_t length = fread(json, 1, sizeof json, file);
+  const int broken = ferror(file);
+  fclose(file);
+  if (broken || length == sizeof json) {
+    return fail(EXIT_USAGE, "--options is %s, which %s: give a file of options", path,
+                broken ? "cannot be read" : "is too long");
+  }
+  if (satn_frontend_options_from_json(options, json, length, message, sizeof message)) {
+    return fail(EXIT_FRONT_END, "%s: %s", path, message);
   }
   return 0;
 }
@@ -247,23 +282,51 @@ static int make_plan(const command *wanted, uint32_t rate, satn_frontend_plan **
   if (rate < 1000 || rate > 384000) {
     return fail(EXIT_RATE, "the sample rate is %u Hz, but must be 1000 to 384000", (unsigned)rate);
   }
-  if (satn_frontend_preset(&options, wanted->preset, (int32_t)rate, wanted->n_mels, message, sizeof message)) {
-    return fail(EXIT_FRONT_END, "%s", message);
+  if (wanted->options != NULL) {
+    const int status = read_options(wanted->options, &options);
+    if (status != 0) {
+      return status;
+    }
+    if (options.sample_rate != (int32_t)rate) {
+      return fail(EXIT_RATE, "the sample rate is %u Hz, but %s is for %d Hz: resample the audio", (unsigned)rate,
+                  wanted->options, (int)options.sample_rate);
+    }
+  } else {
+    if (satn_frontend_preset(&options, wanted->preset, (int32_t)rate, wanted->n_mels, message, sizeof message)) {
+      return fail(EXIT_FRONT_END, "%s", message);
+    }
+    options.top_db = -1.0; /* needs the whole utterance: nothing for a stream */
   }
-  options.top_db = -1.0; /* needs the whole utterance: nothing for a stream */
   if (satn_frontend_plan_create(&options, plan, message, sizeof message)) {
     return fail(EXIT_FRONT_END, "%s", message);
   }
   return 0;
 }
 
+/* Room for the rows of any push and of the end: what a chunk completes, what waits for the first window or for enough
+ * samples to mirror, and the look-ahead of the deltas. */
+static int make_rows(const satn_frontend_plan *plan, uint32_t chunk, satn_frontend_features *rows) {
+  satn_frontend_options options;
+  options.size = sizeof options;
+  if (satn_frontend_plan_options(plan, &options, message, sizeof message)) {
+    return fail(EXIT_FRONT_END, "%s", message);
+  }
+  const size_t waiting = satn_frontend_frame_length(plan) + (size_t)options.fft_size;
+  const size_t width = satn_frontend_feature_count(plan);
+  rows->format = options.precision;
+  rows->capacity = (chunk + waiting) / satn_frontend_hop_length(plan) + 2 * (size_t)options.delta_window + 2;
+  rows->data =
+      malloc(rows->capacity * width * (rows->format == SATN_FRONTEND_FLOAT64 ? sizeof(double) : sizeof(float)));
+  return rows->data != NULL ? 0 : fail(EXIT_FRONT_END, "out of memory");
+}
+
 static int print_rows(const satn_frontend_features *rows, size_t width) {
-  const float *value = (const float *)rows->data;
-  for (size_t row = 0; row < rows->frames; ++row) {
-    for (size_t i = 0; i < width; ++i, ++value) {
-      /* 9 digits bring back the same float. */
-      printf(i + 1 < width ? "%.9g " : "%.9g\n", (double)*value);
-    }
+  /* So many digits bring back the same number. */
+  const int digits = rows->format == SATN_FRONTEND_FLOAT64 ? 17 : 9;
+  for (size_t i = 0; i < rows->frames * width; ++i) {
+    const double value = rows->format == SATN_FRONTEND_FLOAT64 ? ((const double *)rows->data)[i]
+                                                               : (double)((const float *)rows->data)[i];
+    printf("%.*g%c", digits, value, (i + 1) % width != 0 ? ' ' : '\n');
   }
   /* Who listens live wants each frame when it is ready. */
   if (rows->frames > 0 && (fflush(stdout) != 0 || ferror(stdout))) {
@@ -283,9 +346,14 @@ static void decode(const input *in, size_t count) {
   }
 }
 
+/* Samples in 10 ms. */
+static uint32_t chunk_length(const input *in) {
+  return in->rate / 100;
+}
+
 /* From the first sample to the last frame. Nothing is allocated here. */
 static int print_stream(const input *in, satn_frontend_stream *stream, size_t width, satn_frontend_features *rows) {
-  const uint32_t chunk = in->rate / 100 * (uint32_t)in->width;
+  const uint32_t chunk = chunk_length(in) * (uint32_t)in->width;
   uint32_t left = in->length;
   int empty = 1;
   for (;;) {
@@ -331,7 +399,7 @@ static int print_stream(const input *in, satn_frontend_stream *stream, size_t wi
 int main(int argc, char **argv) {
   static char input_buffer[1 << 16];
   static char output_buffer[1 << 16];
-  command wanted = {0, 0, SATN_FRONTEND_KALDI, 40};
+  command wanted = {0, 0, SATN_FRONTEND_KALDI, 40, NULL};
   for (int i = 1; i < argc; ++i) {
     if (strcmp(argv[i], "--help") == 0) {
       return fputs(HELP, stdout) < 0 || fflush(stdout) != 0 ? EXIT_OUTPUT : 0;
@@ -358,13 +426,13 @@ int main(int argc, char **argv) {
   }
 
   const size_t width = satn_frontend_feature_count(plan);
-  satn_frontend_features rows = {malloc(MAX_ROWS * width * sizeof(float)), MAX_ROWS, 0, SATN_FRONTEND_FLOAT32};
+  satn_frontend_features rows = {NULL, 0, 0, SATN_FRONTEND_FLOAT32};
   satn_frontend_stream *stream = NULL;
-  if (rows.data == NULL) {
-    status = fail(EXIT_FRONT_END, "out of memory");
-  } else if (satn_frontend_stream_create(plan, &stream, message, sizeof message)) {
+  status = make_rows(plan, chunk_length(&in), &rows);
+  if (status == 0 && satn_frontend_stream_create(plan, &stream, message, sizeof message)) {
     status = fail(EXIT_FRONT_END, "%s", message);
-  } else {
+  }
+  if (status == 0) {
     satn_frontend_plan_destroy(plan); /* the stream keeps what it needs */
     plan = NULL;
     status = print_stream(&in, stream, width, &rows);

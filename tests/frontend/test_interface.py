@@ -5,6 +5,7 @@ import json
 import pickle
 import subprocess
 import sys
+import tracemalloc
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -67,6 +68,210 @@ def test_strided_and_foreign_arrays_are_accepted():
     frozen = audio.copy()
     frozen.flags.writeable = False
     assert np.array_equal(LogMel()(frozen), expected)
+
+
+class Tensor:
+    """What a foreign tensor shows of itself: DLPack, and no other way in."""
+
+    def __init__(self, array, device=(1, 0), refusal=None):
+        self._array, self._device, self._refusal = array, device, refusal
+        self.dtype, self.device = array.dtype, "cuda:0" if device[0] == 2 else "cpu"
+
+    def __dlpack_device__(self):
+        return self._device
+
+    def __dlpack__(self, **how):
+        if self._refusal is not None:
+            raise self._refusal
+        return self._array.__dlpack__()
+
+
+def peak_bytes(call):
+    """The most memory that numpy and Python held at once during the call, beyond what they held before."""
+    call()
+    tracemalloc.start()
+    call()
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    return peak
+
+
+@pytest.mark.parametrize("dtype", [np.int16, np.float32, np.float64])
+@pytest.mark.parametrize("kind", ["array", "read-only", "torch", "dlpack"])
+def test_audio_is_read_where_it_lies(dtype, kind):
+    audio = np.zeros(1 << 20, dtype)
+    audio[:2000] = voice_like(2000) if dtype == np.int16 else voice_like(2000) / 32768
+    given = {
+        "array": lambda: audio,
+        "read-only": lambda: np.frombuffer(audio.tobytes(), dtype),
+        "torch": lambda: pytest.importorskip("torch").from_numpy(audio),
+        "dlpack": lambda: Tensor(audio),
+    }[kind]()
+    front_end, stream = LogMel(n_mels=2, hop_seconds=0.5, deltas=False), LogMel(n_mels=2, hop_seconds=0.5).stream()
+    assert np.array_equal(front_end(given), front_end(audio))
+    for call in (
+        lambda: front_end(given),
+        lambda: front_end.batch([given], n_threads=1),
+        lambda: stream.push(given),
+    ):
+        assert peak_bytes(call) < audio.nbytes / 20
+    strided = np.repeat(audio, 2)[::2]
+    assert peak_bytes(lambda: front_end(strided)) >= audio.nbytes, "the measurement sees no copy"
+
+
+def test_arguments_are_released():
+    audio = voice_like(4000).astype(np.float32)
+    out = np.empty((30, 120), np.float32)
+    before = sys.getrefcount(audio), sys.getrefcount(out)
+    front_end = LogMel()
+    stream = front_end.stream()
+    for _ in range(20):
+        front_end(audio)
+        front_end(audio, out=out)
+        front_end.batch([audio, audio])
+        stream.push(audio)
+        with pytest.raises(ValueError, match="out"):
+            front_end(audio, out=audio)
+        with pytest.raises(ValueError, match="mono"):
+            stream.push(out)
+    assert (sys.getrefcount(audio), sys.getrefcount(out)) == before
+
+
+def test_features_go_to_torch_without_a_copy():
+    torch = pytest.importorskip("torch")
+    front_end = LogMel()
+    stream = front_end.stream()
+    audio = voice_like(4000)
+    for features in (front_end(audio), front_end.batch([audio])[0], stream.push(audio), stream.finish()):
+        tensor = torch.from_numpy(features)
+        tensor[...] = 7
+        assert (features == 7).all()
+        assert tensor.data_ptr() == features.ctypes.data
+
+
+def torch_tensors():
+    torch = pytest.importorskip("torch")
+    return {
+        "requires_grad": (torch.zeros(800, requires_grad=True), "float32.*gradient.*detach"),
+        "bfloat16": (torch.zeros(800, dtype=torch.bfloat16), r"bfloat16.*\.float\(\)"),
+        "float16": (torch.zeros(800, dtype=torch.float16), "dtype float16.*float32 or float64.*convert it"),
+        "int32": (torch.zeros(800, dtype=torch.int32), "dtype int32.*int16"),
+        "meta": (torch.zeros(800, device="meta"), r"meta.*\.cpu\(\)"),
+        "stereo": (torch.zeros(2, 800), r"shape \(2, 800\).*average the channels"),
+        "empty": (torch.zeros(0), "empty"),
+    }
+
+
+@pytest.mark.parametrize("kind", ["requires_grad", "bfloat16", "float16", "int32", "meta", "stereo", "empty"])
+def test_tensors_of_the_wrong_kind_are_named_with_a_remedy(kind):
+    tensor, says = torch_tensors()[kind]
+    with pytest.raises(ValueError, match=f"^waveform .*{says}") as error:
+        LogMel()(tensor)
+    assert "\n" not in str(error.value)
+    with pytest.raises(ValueError, match=r"^waveforms\[1\] "):
+        LogMel().batch([np.ones(800), tensor])
+
+
+def test_tensor_on_a_gpu_is_named_with_a_remedy():
+    refusal = RuntimeError("Unsupported device in DLTensor.")
+    with pytest.raises(ValueError, match=r"^waveform is a Tensor \(float32 cuda:0\).*main memory.*\.cpu\(\)"):
+        LogMel()(Tensor(np.zeros(800, np.float32), device=(2, 0), refusal=refusal))
+
+
+@pytest.mark.parametrize("precision", ["float32", "float64"])
+@pytest.mark.parametrize("kind", ["numpy", "torch"])
+@pytest.mark.parametrize("spare", [0, 7])
+def test_features_may_be_written_to_a_given_place(precision, kind, spare):
+    front_end = LogMel(precision=precision)
+    audio = [voice_like(n) / 32768 for n in (4000, 300, 2000)]
+    single = np.full((23 + spare, 120), np.nan, precision)
+    several = np.full((3, 23 + spare, 120), np.nan, precision)
+    given = single, several
+    if kind == "torch":
+        torch = pytest.importorskip("torch")
+        given = torch.from_numpy(single), torch.from_numpy(several)
+    features = front_end(audio[0], out=given[0])
+    assert type(features) is type(given[0])
+    assert np.array_equal(features, front_end(audio[0]))
+    assert np.array_equal(single[:23], features)
+    assert np.isnan(single[23:]).all()
+    batch, lengths = front_end.batch(audio, out=given[1])
+    expected, expected_lengths = front_end.batch(audio)
+    assert type(batch) is type(given[1])
+    assert np.array_equal(batch, expected)
+    assert np.array_equal(lengths, expected_lengths)
+    assert np.array_equal(several[:, :23], expected)
+    assert not several[:, 23:].any()
+
+
+def test_no_frames_fit_any_place():
+    out = np.ones((3, 120), np.float32)
+    assert LogMel()(voice_like(300), out=out).shape == (0, 120)
+    assert (out == 1).all()
+    assert LogMel().batch([], out=np.empty((0, 5, 120), np.float32))[0].shape == (0, 0, 120)
+
+
+def frozen(array):
+    array.flags.writeable = False
+    return array
+
+
+@pytest.mark.parametrize(
+    ("out", "says"),
+    [
+        (np.empty((22, 120), np.float32), r"shape \(22, 120\).*\(23, 120\)"),
+        (np.empty((23, 119), np.float32), r"shape \(23, 119\)"),
+        (np.empty(23 * 120, np.float32), "shape"),
+        (np.empty((1, 23, 120), np.float32), "shape"),
+        (np.empty((23, 120)), "dtype float64.*float32"),
+        (np.empty((23, 120), ">f4"), "dtype >f4"),
+        (np.empty((120, 23), np.float32).T, "C-contiguous"),
+        (np.empty((46, 120), np.float32)[::2], "C-contiguous"),
+        (np.frombuffer(bytearray(23 * 480 + 1), np.uint8)[1:].view(np.float32).reshape(23, 120), "C-contiguous"),
+        (frozen(np.empty((23, 120), np.float32)), "read-only"),
+        ([[0.0] * 120] * 23, "is a list"),
+        (Tensor(np.empty((23, 120), np.float32), device=(2, 0)), r"is a Tensor \(float32 cuda:0\)"),
+    ],
+)
+def test_place_that_does_not_fit_is_named_with_a_remedy(out, says):
+    with pytest.raises(ValueError, match=rf"^out .*{says}.*give numpy.empty\(\(23, 120\), numpy.float32\)"):
+        LogMel()(voice_like(4000), out=out)
+
+
+def test_place_in_torch_that_does_not_fit_is_named():
+    torch = pytest.importorskip("torch")
+    for out in (torch.empty(23, 120, requires_grad=True), torch.empty(23, 120, device="meta")):
+        with pytest.raises(ValueError, match="^out is a .*give numpy.empty"):
+            LogMel()(voice_like(4000), out=out)
+
+
+def test_place_of_a_batch_has_one_row_per_utterance():
+    with pytest.raises(ValueError, match=r"^out has shape \(3, 23, 120\).*\(2, 23, 120\)"):
+        LogMel().batch([voice_like(4000)] * 2, out=np.empty((3, 23, 120), np.float32))
+
+
+def test_place_within_the_audio_is_refused():
+    n_values = 2 * 23 * 120
+    memory = np.zeros(n_values + 4000, np.float32)
+    out = memory[:n_values].reshape(2, 23, 120)
+    front_end = LogMel()
+    assert front_end.batch([memory[n_values:]] * 2, out=out)[0].shape == out.shape
+    out[:] = 0
+    for start in (0, n_values - 1):
+        audio = memory[start : start + 4000]
+        with pytest.raises(ValueError, match="out shares memory with waveform:"):
+            front_end(audio, out=memory[:n_values].reshape(46, 120))
+        with pytest.raises(ValueError, match=r"out shares memory with waveforms\[1\]:"):
+            front_end.batch([np.zeros(800), audio], out=out)
+
+
+def test_refused_audio_leaves_the_place_as_it_was():
+    out = np.ones((23, 120), np.float32)
+    damaged = np.zeros(4000)
+    damaged[3999] = np.nan
+    with pytest.raises(ValueError, match="sample 3999"):
+        LogMel()(damaged, out=out)
+    assert (out == 1).all()
 
 
 def test_input_is_not_modified():
@@ -257,6 +462,32 @@ def test_threads_may_share_a_front_end():
         for _ in range(5):
             for rows, wanted in zip(pool.map(front_end, audio), expected, strict=True):
                 assert np.array_equal(rows, wanted)
+
+
+class Utterances:
+    """A data set whose features are computed where the loader's workers are."""
+
+    def __init__(self, front_end):
+        self.front_end = front_end
+
+    def __len__(self):
+        return 6
+
+    def __getitem__(self, index):
+        features, lengths = self.front_end.batch([voice_like(1000 + 200 * index, seed=index)] * 3, n_threads=2)
+        return features[2]
+
+
+@pytest.mark.parametrize("method", ["fork", "spawn"])
+def test_data_loader_workers_compute_what_the_parent_does(method):
+    torch = pytest.importorskip("torch")
+    if method not in torch.multiprocessing.get_all_start_methods():
+        pytest.skip(f"this platform cannot {method}")
+    data = Utterances(LogMel())
+    expected = [data[i] for i in range(len(data))]  # with threads, before the workers are forked
+    loader = torch.utils.data.DataLoader(data, batch_size=None, num_workers=2, multiprocessing_context=method)
+    for features, wanted in zip(loader, expected, strict=True):
+        assert np.array_equal(features, wanted)
 
 
 def test_features_outlive_the_front_end():

@@ -1,5 +1,7 @@
 """The C library as others get it: installed, found by CMake and pkg-config, used by the program in examples/edge."""
 
+import ctypes
+import json
 import os
 import platform
 import re
@@ -12,6 +14,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 import satn_fast
 from satn_fast import _frontend
@@ -153,6 +157,53 @@ def test_other_rates(print_features, rate):
     np.testing.assert_array_equal(features_of(print_features, wav(INT16, rate=rate)), expected)
 
 
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"preset": "psf", "n_mels": 23, "deltas": False},
+        {"preset": "torchaudio", "fft_size": 4096, "hop_seconds": 0.002, "delta_window": 16},
+        {"preset": "librosa", "top_db": None, "precision": "float64", "window": "povey"},
+        {"sample_rate": 8000, "hop_seconds": 0.000125, "n_mels": 5},
+    ],
+)
+@pytest.mark.parametrize("written", ["as given", "as described"])
+def test_options_from_a_file(print_features, tmp_path, settings, written):
+    file = tmp_path / "front_end.json"
+    file.write_text(
+        json.dumps(settings if written == "as given" else satn_fast.LogMel(**settings).describe(), indent=2)
+    )
+    audio, rate = AUDIO[:6000], settings.get("sample_rate", 16000)
+    done = run(print_features, wav(audio.astype("<i2").tobytes(), rate=rate), "--options", str(file))
+    assert (done.returncode, done.stderr) == (0, b"")
+    expected = streamed(audio, **settings)
+    rows = np.array([line.split() for line in done.stdout.splitlines()], dtype=expected.dtype)
+    np.testing.assert_array_equal(rows, expected)
+
+
+@pytest.mark.parametrize(
+    ("status", "words", "text", "arguments"),
+    [
+        (2, "cannot be read", None, []),
+        (2, "too long", " " * 16384, []),
+        (2, "leave out --preset and --mels", "{}", ["--mels", "40"]),
+        (2, "leave out --preset and --mels", "{}", ["--preset", "htk"]),
+        (1, "line 1, column 1: the text ends here", "", []),
+        (1, 'line 2, column 1: "mels" is no option', '{\n"mels": 40}', []),
+        (1, "n_mels is 0", '{"n_mels": 0}', []),
+        (1, "top_db", '{"preset": "librosa"}', []),
+        (7, "16000 Hz, but", '{"sample_rate": 8000}', []),
+    ],
+)
+def test_bad_options_file_gets_its_exit_code_and_one_line(print_features, tmp_path, status, words, text, arguments):
+    file = tmp_path / "front_end.json"
+    if text is not None:
+        file.write_text(text)
+    done = run(print_features, WHOLE, "--options", str(file), *arguments)
+    assert (done.returncode, done.stdout) == (status, b""), done.stderr
+    assert done.stderr.count(b"\n") == 1
+    assert words in done.stderr.decode()
+
+
 def test_utterance_shorter_than_a_frame_gives_no_line(print_features):
     assert features_of(print_features, INT16[:600], "--raw", "16000").size == 0
 
@@ -207,7 +258,7 @@ def test_unwritable_output_is_an_error(print_features):
 
 def test_help_names_every_option_and_exit_status(print_features):
     text = run(print_features, b"", "--help").stdout.decode()
-    assert all(option in text for option in ("--raw RATE", "--preset NAME", "--mels N", *PRESETS))
+    assert all(option in text for option in ("--raw RATE", "--preset NAME", "--mels N", "--options FILE", *PRESETS))
     assert all(f"{status} " in text for status in range(10))
     assert text in (EXAMPLE / "README.md").read_text()
 
@@ -274,6 +325,103 @@ def test_shared_library(shared_prefix, print_features, tmp_path):
     assert list(shared_prefix.rglob("libsatn_frontend.so")), "no shared library was installed"
     program = build_example(tmp_path, shared_prefix)
     assert run(program, WHOLE).stdout == run(print_features, WHOLE).stdout
+
+
+class OptionsInJson:
+    """The two functions for JSON of an installed shared library, as ctypes sees them."""
+
+    def __init__(self, prefix: Path) -> None:
+        self._library = ctypes.CDLL(str(next(prefix.rglob("libsatn_frontend.so"))))
+        header = (prefix / "include" / "satn_frontend.h").read_text()
+        self._capacity = int(re.search(r"SATN_FRONTEND_JSON_SIZE (\d+)", header)[1])
+
+    def round_trip(self, text: str) -> str:
+        """Through satn_frontend_options and back; ValueError with the library's message where it refuses."""
+        data, message = text.encode(), ctypes.create_string_buffer(320)
+        written, length = ctypes.create_string_buffer(self._capacity), ctypes.c_size_t()
+        # The struct: its size in front, then the fields. How large it is, the library says where it is asked wrongly.
+        options = (ctypes.c_size_t * 64)(1)
+        read = self._library.satn_frontend_options_from_json
+        arguments = (data, ctypes.c_size_t(len(data)), message, ctypes.c_size_t(len(message)))
+        assert read(options, *arguments) == 1
+        options[0] = int(re.search(rb"has (\d+) bytes", message.value)[1])
+        if read(options, *arguments) != 0:
+            raise ValueError(message.value.decode())
+        write = self._library.satn_frontend_options_to_json
+        size = ctypes.c_size_t(len(written))
+        assert write(options, written, size, ctypes.byref(length), message, ctypes.c_size_t(len(message))) == 0
+        assert length.value == len(written.value)
+        return written.value.decode()
+
+
+@pytest.fixture(scope="module")
+def options_in_json(shared_prefix):
+    return OptionsInJson(shared_prefix)
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+@pytest.mark.parametrize("rate", [8000, 16000, 44100])
+def test_json_of_every_preset_survives_c(options_in_json, preset, rate):
+    description = satn_fast.LogMel(rate, preset=preset).describe()
+    assert json.loads(options_in_json.round_trip(json.dumps(description))) == description
+
+
+CHOICES = {
+    "window": ["povey", "hamming", "hamming_periodic", "hann", "hann_periodic", "rectangular"],
+    "framing": ["snip_edges", "pad_end", "center_zero", "center_reflect"],
+    "sample_rounding": ["down", "nearest"],
+    "preemphasis_mode": ["frame", "signal"],
+    "mel_scale": ["htk", "slaney"],
+    "filters": ["mel", "hz", "bins"],
+    "filter_norm": ["none", "slaney"],
+    "power_norm": ["none", "fft_size"],
+    "log": ["ln", "log10", "none", "db"],
+    "floor_mode": ["clamp", "zero"],
+    "precision": ["float32", "float64"],
+    "deltas": [False, True],
+    "remove_dc": [False, True],
+}
+NUMBERS = {
+    "n_mels": st.integers(1, 200),
+    "fft_size": st.sampled_from([None, 1024, 2048, 65536]),
+    "delta_window": st.integers(1, 16),
+    "window_seconds": st.floats(0.001, 0.06),
+    "hop_seconds": st.floats(0.0001, 4),
+    "preemphasis": st.floats(0, 1),
+    "low_hz": st.floats(0, 3000),
+    "high_hz": st.one_of(st.none(), st.floats(3100, 8000)),
+    "floor": st.floats(1.2e-38, 1e29),
+    "float_scale": st.floats(1e-12, 1e12) | st.floats(-1e12, -1e-12),
+    "int16_scale": st.floats(1e-12, 1e12),
+    "top_db": st.one_of(st.none(), st.floats(0, 1e300)),
+}
+OPTIONS = st.fixed_dictionaries(
+    {}, optional={**{name: st.sampled_from(values) for name, values in CHOICES.items()}, **NUMBERS}
+)
+
+
+def given_or_refused(give):
+    """What it gives, or the words with which it refuses."""
+    try:
+        return give()
+    except ValueError as refusal:
+        return str(refusal)
+
+
+@given(preset=st.sampled_from(PRESETS), options=OPTIONS, indent=st.sampled_from([None, 0, 3]), data=st.data())
+@pytest.mark.filterwarnings("ignore:.*Mel bands are too narrow")
+def test_c_and_python_read_and_refuse_the_same_json(options_in_json, preset, options, indent, data):
+    options["preset"] = preset
+    shuffled = {name: options[name] for name in data.draw(st.permutations(sorted(options)))}
+    text = json.dumps(shuffled, indent=indent)
+    expected = given_or_refused(lambda: satn_fast.LogMel(**options).describe())
+    read = given_or_refused(lambda: json.loads(options_in_json.round_trip(text)))
+    if isinstance(expected, str):
+        assert read == expected
+        return
+    assert satn_fast.LogMel(**read).describe() == expected
+    assert json.loads(options_in_json.round_trip(json.dumps(expected))) == expected
+    assert {name: read[name] for name in options} == options
 
 
 def test_project_in_cpp_finds_the_package(static_prefix, tmp_path):

@@ -1,11 +1,19 @@
 """A stream equals the whole utterance, bit for bit, however the audio is cut."""
 
+import copy
+import inspect
+import pickle
+import threading
+import tracemalloc
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from satn_fast.frontend import LogMel
+from satn_fast.frontend import LogMel, LogMelStream
 from tests.frontend.signals import PRESETS, voice_like
 
 SHORTEST = {"torchaudio": 257}  # has to be mirrored
@@ -161,3 +169,99 @@ def test_long_stream_does_not_drift():
     audio = np.tile(voice_like(16000), 60)
     front_end = LogMel()
     assert np.array_equal(streamed(front_end, audio, list(range(1000, len(audio), 1000))), front_end(audio))
+
+
+def resident_bytes() -> int:
+    status = Path("/proc/self/status")
+    if not status.exists():
+        pytest.skip("no /proc/self/status, where Linux says how much memory a program holds")
+    return next(int(line.split()[1]) * 1024 for line in status.read_text().splitlines() if line.startswith("VmRSS"))
+
+
+def test_four_hours_take_no_memory_and_end_like_the_whole():
+    minute = np.tile(voice_like(16000), 60)
+    front_end = LogMel(n_mels=8)
+    stream = front_end.stream()
+    rows, last = 0, None
+    for _ in range(20):
+        rows += len(stream.push(minute))
+    tracemalloc.start()
+    traced, resident = tracemalloc.get_traced_memory()[0], resident_bytes()
+    for _ in range(4 * 60 - 20):
+        last = stream.push(minute)
+        rows += len(last)
+    features_bytes = last.nbytes
+    grown = tracemalloc.get_traced_memory()[0] - traced
+    tracemalloc.stop()
+    assert grown < 2 * features_bytes
+    assert resident_bytes() - resident < 16 << 20
+    tail = np.concatenate([last, stream.finish()])
+    assert rows + 4 == front_end.frame_count(4 * 60 * len(minute))
+    # The signal repeats every second, and so every 100 rows: the end of four hours is the end of three minutes.
+    assert np.array_equal(tail[-5000:], front_end(np.tile(minute, 3))[-5000:])
+
+
+def test_streams_in_many_threads_equal_the_whole():
+    front_end = LogMel()
+    audio = [voice_like(30000 + 1000 * i, seed=i) for i in range(4)]
+    expected = [front_end(samples) for samples in audio]
+
+    def in_pieces(samples, size):
+        return streamed(front_end, samples, list(range(size, len(samples), size)))
+
+    with ThreadPoolExecutor(4) as pool:
+        for size in (160, 9000):  # with and without the interpreter lock
+            for rows, wanted in zip(pool.map(in_pieces, audio, [size] * 4), expected, strict=True):
+                assert np.array_equal(rows, wanted)
+
+
+def test_stream_in_two_threads_is_refused_or_in_turn():
+    chunk = voice_like(40000)
+    stream = LogMel(n_mels=8).stream()
+    pushed, problems = [], []
+
+    def push_many():
+        for _ in range(40):
+            try:
+                pushed.append(len(stream.push(chunk)))
+            except RuntimeError as error:
+                problems.append(str(error))
+
+    threads = [threading.Thread(target=push_many) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(pushed) + len(problems) == 120
+    assert set(problems) <= {"the stream is in use by another thread: give each thread a stream of its own"}
+    frames = LogMel().frame_count(len(pushed) * len(chunk))
+    assert sum(pushed) + len(stream.finish()) == frames
+
+
+def test_streams_are_neither_pickled_nor_copied():
+    stream = LogMel().stream()
+    for attempt in (pickle.dumps, copy.copy, copy.deepcopy):
+        with pytest.raises(TypeError, match="front_end"):
+            attempt(stream)
+
+
+def test_methods_explain_themselves():
+    for method in (LogMelStream.push, LogMelStream.finish, LogMelStream.reset):
+        assert "Raises:" in inspect.getdoc(method)
+    assert "chunk" in inspect.getdoc(LogMelStream.push).splitlines()[0]
+    with pytest.raises(TypeError, match="chunk"):
+        LogMel().stream().push()
+
+
+def test_stream_may_be_extended():
+    class Counting(LogMelStream):
+        pushes = 0
+
+        def push(self, chunk):
+            self.pushes += 1
+            return super().push(chunk)
+
+    audio = voice_like(2000)
+    stream = Counting(LogMel())
+    assert np.array_equal(np.concatenate([stream.push(audio), stream.finish()]), LogMel()(audio))
+    assert (stream.pushes, stream.front_end) == (1, LogMel())

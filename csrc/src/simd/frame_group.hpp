@@ -80,11 +80,10 @@ class FrameGroup {
   void fill_windowed(const Real* samples, Filter&& filter) const {
     const std::size_t hop = tables_.hop_length;
     Lane block[kBlock];
-    Lane before;
+    Lane before = one_of_each(samples);
     std::size_t n = 0;
     for (; n + kBlock <= tables_.window_length; n += kBlock) {
       gather([samples, hop, n](std::size_t frame) { return samples + frame * hop + n; }, block);
-      before = n == 0 ? block[0] : before;
       for (std::size_t i = 0; i < kBlock; i += 2) {
         input(n + i) = filter(before, block[i]) * tables_.window[n + i];
         input(n + i + 1) = filter(block[i], block[i + 1]) * tables_.window[n + i + 1];
@@ -93,7 +92,6 @@ class FrameGroup {
     }
     for (; n < tables_.window_length; ++n) {
       const Lane now = one_of_each(samples + n);
-      before = n == 0 ? now : before;
       input(n) = filter(before, now) * tables_.window[n];
       before = now;
     }

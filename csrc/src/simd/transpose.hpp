@@ -51,9 +51,9 @@ Lane load_side_by_side(Row&& row, std::size_t first) {
   }
 }
 
-// lanes[n] receives number n of every row, W rows and W numbers.
+// lanes[n] receives number n of every row, W rows and W numbers. Inlined, or the lanes would go through memory.
 template <class Real, std::size_t kWidth, class Row>
-void gather(Row&& row, Pack<Real, kWidth> (&lanes)[kWidth]) {
+__attribute__((always_inline)) inline void gather(Row&& row, Pack<Real, kWidth> (&lanes)[kWidth]) {
   constexpr std::size_t kColumns = kNumbersIn16Bytes<Real>;
   for (std::size_t n = 0; n < kWidth; n += kColumns) {
     Pack<Real, kWidth> columns[kColumns];
