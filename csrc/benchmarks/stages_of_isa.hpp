@@ -12,9 +12,7 @@ constexpr std::size_t kFloats = SATN_LANE_BYTES / sizeof(float);
 struct GroupStages {
   using Lane = Pack<float, kFloats>;
 
-  static FrameGroup<Lane> frames(const Tables& tables, void* scratch) {
-    return FrameGroup<Lane>(tables, static_cast<Lane*>(scratch));
-  }
+  static FrameGroup<Lane> frames(const Tables& tables, void* scratch) { return {tables, static_cast<Lane*>(scratch)}; }
 
   static void mean(const Tables& tables, const float* samples, std::size_t, float*, std::size_t, void* scratch) {
     const FrameGroup<Lane> group = frames(tables, scratch);
@@ -44,7 +42,7 @@ struct GroupStages {
 struct SingleStages {
   using Frame = SingleFrame<float, kFloats>;
 
-  static Frame frame(const Tables& tables, void* scratch) { return Frame(tables, static_cast<float*>(scratch)); }
+  static Frame frame(const Tables& tables, void* scratch) { return {tables, static_cast<float*>(scratch)}; }
 
   static void mean(const Tables& tables, const float* samples, std::size_t, float*, std::size_t, void* scratch) {
     const Frame single = frame(tables, scratch);

@@ -256,8 +256,11 @@ satn_frontend_status satn_frontend_preset(satn_frontend_options* options, int32_
 
 satn_frontend_status satn_frontend_plan_bytes(const satn_frontend_options* options, size_t* bytes, char* message,
                                               size_t message_size) {
+  if (bytes == nullptr) {
+    return report(null_argument("bytes"), message, message_size);
+  }
   PlanChoices choices;
-  const Status status = bytes == nullptr ? null_argument("bytes") : choose(options, choices);
+  const Status status = choose(options, choices);
   if (status.ok()) {
     *bytes = plan_bytes<float>(choices);
 #if !defined(SATN_FRONTEND_NO_FLOAT64)
@@ -288,7 +291,10 @@ void satn_frontend_plan_destroy(satn_frontend_plan* plan) {
 
 satn_frontend_status satn_frontend_plan_options(const satn_frontend_plan* plan, satn_frontend_options* options,
                                                 char* message, size_t message_size) {
-  Status status = plan == nullptr ? null_argument("plan") : check_size(options);
+  if (plan == nullptr) {
+    return report(null_argument("plan"), message, message_size);
+  }
+  const Status status = check_size(options);
   if (status.ok()) {
     with_plan(plan, [options](const auto& p) { to_c(p.options(), *options); });
   }

@@ -29,10 +29,10 @@ satn_frontend_status satn_frontend_options_from_json(satn_frontend_options* opti
 
 satn_frontend_status satn_frontend_options_to_json(const satn_frontend_options* options, char* json, size_t capacity,
                                                    size_t* length, char* message, size_t message_size) {
-  Status status = core::check_size(options);
-  if (status.ok() && (length == nullptr || (json == nullptr && capacity > 0))) {
-    status = core::null_argument(length == nullptr ? "length" : "json");
+  if (length == nullptr || (json == nullptr && capacity > 0)) {
+    return core::report(core::null_argument(length == nullptr ? "length" : "json"), message, message_size);
   }
+  Status status = core::check_size(options);
   if (!status.ok()) {
     return core::report(status, message, message_size);
   }
@@ -43,14 +43,14 @@ satn_frontend_status satn_frontend_options_to_json(const satn_frontend_options* 
     char text[SATN_FRONTEND_JSON_SIZE];
     const std::size_t size = core::options_to_json(given, core::Span<char>(text, sizeof text));
     *length = size;
-    if (size < capacity) {
+    if (json != nullptr && size < capacity) {
       std::memcpy(json, text, size);
       json[size] = '\0';
     } else if (capacity > 0) {
       status = Status::error(SATN_FRONTEND_ERROR_CAPACITY,
-                             "the options have %llu bytes in JSON and a terminating zero, but capacity is %llu: offer "
+                             "the options have %zu bytes in JSON and a terminating zero, but capacity is %zu: offer "
                              "SATN_FRONTEND_JSON_SIZE, which is always enough",
-                             static_cast<unsigned long long>(size), static_cast<unsigned long long>(capacity));
+                             size, capacity);
     }
   }
   return core::report(status, message, message_size);

@@ -40,7 +40,10 @@ class Framer {
   }
 
   Framer(const Framer&) = delete;
+  Framer(Framer&&) = delete;
   Framer& operator=(const Framer&) = delete;
+  Framer& operator=(Framer&&) = delete;
+  ~Framer() = default;
 
   void reset() {
     samples_ = 0;
@@ -147,7 +150,7 @@ class Framer {
     while (i + 1 < audio.size() && std::abs(kernels(audio).scaled(audio[i], factor)) <= plan_.largest_sample()) {
       ++i;
     }
-    const double value = static_cast<double>(audio[i]);
+    const auto value = static_cast<double>(audio[i]);
     return Status::error(SATN_FRONTEND_ERROR_NOT_FINITE,
                          std::isfinite(value)
                              ? "sample %zu is %g, so large that its power overflows: scale the audio to +-1"
@@ -225,7 +228,7 @@ class Framer {
 
   // What a group has too many are frames of stale samples, whose rows nobody reads; they must lie inside the buffer.
   bool group_fits() const {
-    const std::size_t start = static_cast<std::size_t>(next_frame_ * plan_.hop_length() - begin_);
+    const auto start = static_cast<std::size_t>(next_frame_ * plan_.hop_length() - begin_);
     return start + (width_ - 1) * plan_.hop_length() + plan_.window_length() <= buffer_.size();
   }
 

@@ -2,14 +2,6 @@
 
 namespace satn::frontend {
 
-// One pair for each file simd/kernels_*.cpp.
-Kernels<float> baseline_float_kernels();
-Kernels<double> baseline_double_kernels();
-Kernels<float> avx2_float_kernels();
-Kernels<double> avx2_double_kernels();
-Kernels<float> avx512_float_kernels();
-Kernels<double> avx512_double_kernels();
-
 template <>
 Kernels<float> kernels_for<float>([[maybe_unused]] Isa isa) {
 #if defined(SATN_FRONTEND_X86_KERNELS)

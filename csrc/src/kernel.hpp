@@ -79,4 +79,12 @@ struct Kernels {
 template <class Real>
 Kernels<Real> kernels_for(Isa isa);
 
+// One pair for each file simd/kernels_*.cpp.
+Kernels<float> baseline_float_kernels();
+Kernels<double> baseline_double_kernels();
+Kernels<float> avx2_float_kernels();
+Kernels<double> avx2_double_kernels();
+Kernels<float> avx512_float_kernels();
+Kernels<double> avx512_double_kernels();
+
 }  // namespace satn::frontend

@@ -55,7 +55,9 @@ class Counted {
  public:
   Counted() = default;
   Counted(const Counted&) = delete;
+  Counted(Counted&&) = delete;
   Counted& operator=(const Counted&) = delete;
+  Counted& operator=(Counted&&) = delete;
 
  protected:
   ~Counted() = default;
@@ -71,8 +73,9 @@ class Counted {
   mutable void (*free_)(void* block) = nullptr;
 };
 
+// Its one assignment takes copies and moves alike.
 template <class Object>
-class Shared {
+class Shared {  // NOLINT(cppcoreguidelines-special-member-functions)
  public:
   Shared() = default;
   Shared(const Shared& other) : Shared(other.object_) {}

@@ -14,7 +14,9 @@ class Text {
   Text(char* to, std::size_t size) : next_(to), last_(to + size - 1) {}
   ~Text() { *next_ = '\0'; }
   Text(const Text&) = delete;
+  Text(Text&&) = delete;
   Text& operator=(const Text&) = delete;
+  Text& operator=(Text&&) = delete;
 
   void add(char c) {
     if (next_ != last_) {
@@ -52,15 +54,20 @@ class Text {
       case Kind::none:
         break;
       case Kind::whole:
-        return add(argument.whole);
+        add(argument.whole);
+        break;
       case Kind::natural:
-        return add(argument.natural);
+        add(argument.natural);
+        break;
       case Kind::real:
-        return add(argument.real);
+        add(argument.real);
+        break;
       case Kind::character:
-        return add(argument.character);
+        add(argument.character);
+        break;
       case Kind::text:
-        return add(argument.text, precision);
+        add(argument.text, precision);
+        break;
     }
   }
 
@@ -71,7 +78,8 @@ class Text {
     }
     value = std::abs(value);
     if (!std::isfinite(value) || value == 0.0) {
-      add(value == 0.0 ? "0" : (std::isnan(value) ? "nan" : "inf"), -1);
+      const char* const not_finite = std::isnan(value) ? "nan" : "inf";
+      add(value == 0.0 ? "0" : not_finite, -1);
       return;
     }
     int exponent = static_cast<int>(std::floor(std::log10(value)));
@@ -91,7 +99,7 @@ class Text {
   static unsigned long leading_digits(double value, int exponent) {
     const int shift = kDigits - 1 - exponent;
     const double scaled = value * std::pow(10.0, shift / 2) * std::pow(10.0, shift - shift / 2);
-    return static_cast<unsigned long>(scaled + 0.5);
+    return static_cast<unsigned long>(std::lround(scaled));
   }
 
   void add_digits(unsigned long digits, int exponent) {

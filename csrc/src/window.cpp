@@ -13,8 +13,8 @@ double raised_cosine(double a, double n, double period) { return a - (1.0 - a) *
 }  // namespace
 
 double window_coefficient(Window window, std::size_t length, std::size_t index) {
-  const double n = static_cast<double>(index);
-  const double periodic = static_cast<double>(length);
+  const auto n = static_cast<double>(index);
+  const auto periodic = static_cast<double>(length);
   const double symmetric = periodic - 1.0;
   switch (window) {
     case Window::povey:

@@ -23,7 +23,7 @@ class FrameGroup {
 
   static void run(const KernelTables<Real>& tables, const Real* samples, std::size_t n_frames, Real* rows,
                   std::size_t stride, void* scratch) {
-    const FlushToZero flush_to_zero;
+    [[maybe_unused]] const FlushToZero flush_to_zero;
     FrameGroup(tables, static_cast<Lane*>(scratch)).compute(samples, n_frames, rows, stride);
   }
 

@@ -68,18 +68,18 @@ Vector converted(Integers integers) {
 #if defined(SATN_NEON_OF_ARMV7)
 // This unit has no numbers below the least normal one, which forbids it to the compiler. The kernels can do without
 // them; FlushToZero below makes plain numbers behave alike.
-typedef float FourFloats __attribute__((vector_size(16)));
+using FourFloats __attribute__((vector_size(16))) = float;
 
-inline FourFloats sum_of(FourFloats a, FourFloats b) { return (FourFloats)vaddq_f32(a, b); }
-inline FourFloats difference_of(FourFloats a, FourFloats b) { return (FourFloats)vsubq_f32(a, b); }
-inline FourFloats product_of(FourFloats a, FourFloats b) { return (FourFloats)vmulq_f32(a, b); }
-inline FourFloats larger_of(FourFloats a, FourFloats b) { return (FourFloats)vmaxq_f32(a, b); }
+inline FourFloats sum_of(FourFloats a, FourFloats b) { return reinterpret_cast<FourFloats>(vaddq_f32(a, b)); }
+inline FourFloats difference_of(FourFloats a, FourFloats b) { return reinterpret_cast<FourFloats>(vsubq_f32(a, b)); }
+inline FourFloats product_of(FourFloats a, FourFloats b) { return reinterpret_cast<FourFloats>(vmulq_f32(a, b)); }
+inline FourFloats larger_of(FourFloats a, FourFloats b) { return reinterpret_cast<FourFloats>(vmaxq_f32(a, b)); }
 inline FourFloats nonzero_or(FourFloats a, FourFloats b) {
-  return (FourFloats)vbslq_f32(vceqq_f32(a, vdupq_n_f32(0.0F)), b, a);
+  return reinterpret_cast<FourFloats>(vbslq_f32(vceqq_f32(a, vdupq_n_f32(0.0F)), b, a));
 }
 template <>
 inline FourFloats converted<FourFloats>(int32x4_t integers) {
-  return (FourFloats)vcvtq_f32_s32(integers);
+  return reinterpret_cast<FourFloats>(vcvtq_f32_s32(integers));
 }
 #endif
 
@@ -95,16 +95,18 @@ class FlushToZero {
 
  public:
 #else
-  FlushToZero() {}
-  ~FlushToZero() {}
+  FlushToZero() = default;
+  ~FlushToZero() = default;
 #endif
   FlushToZero(const FlushToZero&) = delete;
+  FlushToZero(FlushToZero&&) = delete;
   FlushToZero& operator=(const FlushToZero&) = delete;
+  FlushToZero& operator=(FlushToZero&&) = delete;
 };
 
 template <class Real, std::size_t kWidth>
 struct Pack {
-  typedef Real Vector __attribute__((vector_size(kWidth * sizeof(Real))));
+  using Vector __attribute__((vector_size(kWidth * sizeof(Real)))) = Real;
   Vector values;
 
   friend Pack operator+(Pack a, Pack b) { return {sum_of(a.values, b.values)}; }
@@ -231,7 +233,7 @@ Pack<Real, kWidth> shuffled(Pack<Real, kWidth> a, Pack<Real, kWidth> b, std::ind
   return {__builtin_shufflevector(a.values, b.values, kIndex...)};
 #else
   using Integer = std::conditional_t<sizeof(Real) == 4, std::int32_t, std::int64_t>;
-  typedef Integer Mask __attribute__((vector_size(kWidth * sizeof(Real))));
+  using Mask __attribute__((vector_size(kWidth * sizeof(Real)))) = Integer;
   return {__builtin_shuffle(a.values, b.values, Mask{static_cast<Integer>(kIndex)...})};
 #endif
 }

@@ -35,12 +35,12 @@ struct FloatBits<float> {
 template <std::size_t kWidth>
 struct FloatBits<Pack<float, kWidth>> {
   using Lane = Pack<float, kWidth>;
-  typedef std::uint32_t Bits __attribute__((vector_size(kWidth * 4)));
-  typedef std::int32_t Signed __attribute__((vector_size(kWidth * 4)));
+  using Bits __attribute__((vector_size(kWidth * 4))) = std::uint32_t;
+  using Signed __attribute__((vector_size(kWidth * 4))) = std::int32_t;
 
-  static Bits of(Lane x) { return (Bits)x.values; }
-  static Lane from(Bits bits) { return {(typename Lane::Vector)bits}; }
-  static Lane exponent(Bits bits) { return {converted<typename Lane::Vector>((Signed)bits >> 23)}; }
+  static Bits of(Lane x) { return reinterpret_cast<Bits>(x.values); }
+  static Lane from(Bits bits) { return {reinterpret_cast<typename Lane::Vector>(bits)}; }
+  static Lane exponent(Bits bits) { return {converted<typename Lane::Vector>(reinterpret_cast<Signed>(bits) >> 23)}; }
 };
 
 // Within 1 ulp or so for normal positive x, and the same on every machine. The mantissa is brought to

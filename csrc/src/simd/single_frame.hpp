@@ -25,7 +25,7 @@ class SingleFrame {
   }
 
   static void run(const KernelTables<Real>& tables, const Real* samples, Real* row, void* scratch) {
-    const FlushToZero flush_to_zero;
+    [[maybe_unused]] const FlushToZero flush_to_zero;
     SingleFrame(tables, static_cast<Real*>(scratch)).compute(samples, row);
   }
 
