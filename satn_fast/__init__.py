@@ -15,8 +15,10 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from satn_fast import data, export, functional, reference
+    from satn_fast.acceleration import accelerate, restore
     from satn_fast.config import SATNConfig
     from satn_fast.frontend import LogMel
+    from satn_fast.graphs import graphed
     from satn_fast.models import SATN, SourceModel
     from satn_fast.reference import SATNOutput
 
@@ -28,6 +30,9 @@ _HOMES = {
     "SATNConfig": "satn_fast.config",
     "SATNOutput": "satn_fast.reference",
     "SourceModel": "satn_fast.models",
+    "accelerate": "satn_fast.acceleration",
+    "graphed": "satn_fast.graphs",
+    "restore": "satn_fast.acceleration",
 }
 _SUBMODULES = ("data", "export", "functional", "reference")
 
@@ -38,10 +43,13 @@ __all__ = [
     "SATNOutput",
     "SourceModel",
     "__version__",
+    "accelerate",
     "data",
     "export",
     "functional",
+    "graphed",
     "reference",
+    "restore",
 ]
 
 

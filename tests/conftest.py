@@ -22,6 +22,14 @@ def _same_random_numbers():
     torch.manual_seed(0)
 
 
+@pytest.fixture
+def cuda() -> torch.device:
+    """The GPU; tests that need it are marked `gpu` and skipped where there is none."""
+    if not torch.cuda.is_available():
+        pytest.skip("no CUDA device")
+    return torch.device("cuda", torch.cuda.current_device())
+
+
 @pytest.fixture(scope="session")
 def real_speech() -> Path:
     """The folder of real recordings; tests that need it are skipped where it is absent."""

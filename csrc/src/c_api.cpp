@@ -291,8 +291,8 @@ void satn_frontend_plan_destroy(satn_frontend_plan* plan) {
 
 satn_frontend_status satn_frontend_plan_options(const satn_frontend_plan* plan, satn_frontend_options* options,
                                                 char* message, size_t message_size) {
-  if (plan == nullptr) {
-    return report(null_argument("plan"), message, message_size);
+  if (plan == nullptr || options == nullptr) {
+    return report(null_argument(plan == nullptr ? "plan" : "options"), message, message_size);
   }
   const Status status = check_size(options);
   if (status.ok()) {

@@ -233,8 +233,9 @@ Remedy read(std::string_view token, bool& field) {
 
 template <class Number>
 Remedy read_number(std::string_view token, Number& field, Remedy remedy, Remedy remedy_for_range) {
-  const char* end = token.data() + token.size();
-  const std::from_chars_result result = std::from_chars(token.data(), end, field);
+  const char* const begin = token.begin();
+  const char* const end = token.end();
+  const std::from_chars_result result = std::from_chars(begin, end, field);
   if (result.ec == std::errc::result_out_of_range) {
     return remedy_for_range;
   }
@@ -255,7 +256,9 @@ struct Alternatives {
   Alternatives() {
     char* end = text;
     for (std::size_t i = 0; i < kNames<Enum>.size(); ++i) {
-      const std::string_view before = i == 0 ? "" : i + 1 < kNames<Enum>.size() ? ", " : " or ";
+      const bool last = i + 1 == kNames<Enum>.size();
+      const std::string_view between = last ? " or " : ", ";
+      const std::string_view before = i == 0 ? "" : between;
       for (const std::string_view piece : {before, kQuote, std::string_view(kNames<Enum>[i]), kQuote}) {
         end = std::copy(piece.begin(), piece.end(), end);
       }
@@ -317,14 +320,15 @@ constexpr std::size_t kLongestNumber = 24;  // -2.2250738585072014e-308
 
 template <class Value>
 constexpr std::size_t longest_value() {
-  std::size_t longest = std::is_same_v<Value, bool> ? 5 : kLongestNumber;
   if constexpr (std::is_enum_v<Value>) {
-    longest = 0;
+    std::size_t longest = 0;
     for (const std::string_view name : kNames<Value>) {
       longest = std::max(longest, name.size() + 2);
     }
+    return longest;
+  } else {
+    return std::is_same_v<Value, bool> ? 5 : kLongestNumber;
   }
-  return longest;
 }
 
 constexpr std::size_t longest_json() {
