@@ -96,7 +96,9 @@ class InUse {
   }
   ~InUse() { in_use_ = false; }
   InUse(const InUse&) = delete;
+  InUse(InUse&&) = delete;
   InUse& operator=(const InUse&) = delete;
+  InUse& operator=(InUse&&) = delete;
 
  private:
   bool& in_use_;
@@ -169,7 +171,7 @@ class BatchWork {
       for (std::size_t i = 1; i < std::min(n_threads, audio_.size()); ++i) {
         helpers.emplace_back([this] { work(); });
       }
-    } catch (const std::system_error&) {
+    } catch (const std::system_error&) {  // NOLINT(bugprone-empty-catch)
       // No more threads to be had: those there are, and this one, do the rest.
     }
     work();

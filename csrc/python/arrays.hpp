@@ -48,7 +48,7 @@ inline std::optional<Samples> samples_in_place(const py::handle& object) {
     return std::nullopt;
   }
   const auto array = py::reinterpret_borrow<py::array>(object);
-  constexpr int readable = py::array::c_style | NumpyApi::NPY_ARRAY_ALIGNED_;
+  constexpr int readable = static_cast<int>(py::array::c_style) | static_cast<int>(NumpyApi::NPY_ARRAY_ALIGNED_);
   const py::dtype type = array.dtype();
   if (array.ndim() != 1 || (array.flags() & readable) != readable || type.byteorder() != '=') {
     return std::nullopt;
@@ -123,7 +123,7 @@ class Output {
       array_ = new_array<Real>(shape);
       return;
     }
-    py::tuple sizes(shape.size());
+    py::tuple sizes(shape.size());  // NOLINT(misc-const-correctness): its entries are set
     for (std::size_t i = 0; i < shape.size(); ++i) {
       sizes[i] = shape.begin()[i];
     }
@@ -138,7 +138,7 @@ class Output {
     const auto* last = reinterpret_cast<const char*>(values().end());
     const bool overlaps = std::visit(
         [&](const auto& samples) {
-          const std::less<const char*> before;
+          const std::less<> before;
           return before(reinterpret_cast<const char*>(samples.begin()), last) &&
                  before(first, reinterpret_cast<const char*>(samples.end()));
         },

@@ -56,7 +56,13 @@ struct Field {
     const auto number = static_cast<double>(value);
     return (null == Null::automatic && number == 0.0) || (null == Null::off && number < 0.0);
   }
-  constexpr Value null_value() const { return static_cast<Value>(null == Null::off ? -1 : 0); }
+  constexpr Value null_value() const {
+    if constexpr (std::is_enum_v<Value>) {
+      return Value{};  // no choice of names can be null
+    } else {
+      return static_cast<Value>(null == Null::off ? -1 : 0);
+    }
+  }
 };
 template <class Value, class InC>
 Field(const char*, Value Options::*, InC satn_frontend_options::*) -> Field<Value, InC>;

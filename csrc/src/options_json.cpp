@@ -4,7 +4,6 @@
 #include <array>
 #include <charconv>
 #include <cstdint>
-#include <cstdio>
 #include <cstring>
 #include <system_error>
 #include <type_traits>
@@ -18,10 +17,15 @@ constexpr satn_frontend_status kBad = SATN_FRONTEND_ERROR_OPTIONS;
 
 // ---- Text to tokens -------------------------------------------------------------------------------------------------
 
+// Both ends lie within the text. (substr would check that again, and throw.)
+std::string_view part(std::string_view text, std::size_t begin, std::size_t end) {
+  return {text.begin() + begin, end - begin};
+}
+
 // Where a byte of the text stands, as editors count.
 struct Place {
   Place(std::string_view text, std::size_t offset) {
-    for (const char c : text.substr(0, offset)) {
+    for (const char c : part(text, 0, offset)) {
       column = c == '\n' ? 1 : column + 1;
       line += c == '\n' ? 1 : 0;
     }
@@ -70,13 +74,19 @@ class Scanner {
   // `expected` completes "..., but ... was expected".
   Status unexpected(const char* expected) const {
     const Place place(text_, offset_);
-    char found[24] = "the text ends";
-    if (!at_end()) {
-      const auto byte = static_cast<unsigned char>(text_[offset_]);
-      std::snprintf(found, sizeof found, byte > ' ' && byte <= '~' ? "'%c' stands" : "byte 0x%02X stands", byte);
+    if (at_end()) {
+      return Status::error(kBad, "JSON options, line %llu, column %llu: the text ends here, where %s was expected",
+                           place.line, place.column, expected);
     }
-    return Status::error(kBad, "JSON options, line %llu, column %llu: %s here, where %s was expected", place.line,
-                         place.column, found, expected);
+    const char found = text_[offset_];
+    if (found > ' ' && found <= '~') {
+      return Status::error(kBad, "JSON options, line %llu, column %llu: '%c' stands here, where %s was expected",
+                           place.line, place.column, found, expected);
+    }
+    constexpr const char* kHex = "0123456789ABCDEF";
+    const auto byte = static_cast<unsigned char>(found);
+    return Status::error(kBad, "JSON options, line %llu, column %llu: byte 0x%c%c stands here, where %s was expected",
+                         place.line, place.column, kHex[byte / 16], kHex[byte % 16], expected);
   }
 
   Status string(std::string_view& token) {
@@ -93,7 +103,7 @@ class Scanner {
     if (!take('"')) {
       return unexpected("a closing double quote");
     }
-    token = text_.substr(start, offset_ - start);
+    token = part(text_, start, offset_);
     return {};
   }
 
@@ -123,7 +133,7 @@ class Scanner {
         return unexpected(word);
       }
     }
-    token = text_.substr(start, offset_ - start);
+    token = part(text_, start, offset_);
     return {};
   }
 
@@ -140,7 +150,7 @@ class Scanner {
       }
       status = digits();
     }
-    token = text_.substr(start, offset_ - start);
+    token = part(text_, start, offset_);
     return status;
   }
 
@@ -164,7 +174,7 @@ class Scanner {
 using Values = std::array<std::string_view, kFieldCount>;
 
 // Without its quotes.
-std::string_view content(std::string_view string) { return string.substr(1, string.size() - 2); }
+std::string_view content(std::string_view string) { return part(string, 1, string.size() - 1); }
 
 // kFieldCount where there is no such field.
 std::size_t index_of(std::string_view name) {

@@ -76,8 +76,8 @@ KernelTables<Real> Plan<Real>::view_tables() const {
   tables.zero_becomes = clamp ? Real(0) : floor;
   tables.least = clamp ? floor : least_unclamped;
   tables.take_log = take_log;
-  tables.log_factor = static_cast<Real>(
-      options_.log == Log::ln ? 1.0 : (options_.log == Log::log10 ? kInverseLn10 : 10.0 * kInverseLn10));
+  const double log10_factor = options_.log == Log::db ? 10.0 * kInverseLn10 : kInverseLn10;
+  tables.log_factor = static_cast<Real>(options_.log == Log::ln ? 1.0 : log10_factor);
   return tables;
 }
 
