@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from satn_fast.config import SATNConfig
     from satn_fast.frontend import LogMel
     from satn_fast.graphs import graphed
+    from satn_fast.kernels.backend import set_backend
     from satn_fast.models import SATN, SourceModel
     from satn_fast.reference import SATNOutput
 
@@ -33,6 +34,7 @@ _HOMES = {
     "accelerate": "satn_fast.acceleration",
     "graphed": "satn_fast.graphs",
     "restore": "satn_fast.acceleration",
+    "set_backend": "satn_fast.kernels.backend",
 }
 _SUBMODULES = ("data", "export", "functional", "reference")
 
@@ -50,6 +52,7 @@ __all__ = [
     "graphed",
     "reference",
     "restore",
+    "set_backend",
 ]
 
 

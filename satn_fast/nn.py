@@ -9,6 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from satn_fast import functional, reference
+from satn_fast.kernels.backend import runs_on_triton
+from satn_fast.kernels.causal_conv1d import weight_norm
 from satn_fast.kernels.lengths import zero_padded
 
 
@@ -19,14 +21,22 @@ class CausalConv1d(reference.CausalConv1d):
 
     def normalized_weight(self) -> Tensor:
         """(Cout, Cin, K) weight; computed once for as long as no parameter changes in evaluation mode."""
+        on_triton = runs_on_triton(self.weight_v)
         if self.training or torch.is_grad_enabled() or torch.compiler.is_compiling():
-            return super().normalized_weight()
+            return self._fold(on_triton)
         if self.weight_v.is_inference() or self.weight_g.is_inference():
-            return super().normalized_weight()  # such tensors do not count their changes
-        state = tuple((id(p), p.data_ptr(), p._version, p.dtype) for p in (self.weight_v, self.weight_g))
+            return self._fold(on_triton)  # such tensors do not count their changes
+        # The Triton weight is cast for autocast and laid out for the kernels.
+        device_type = self.weight_v.device.type
+        autocast = torch.is_autocast_enabled(device_type) and torch.get_autocast_dtype(device_type)
+        parameters = tuple((id(p), p.data_ptr(), p._version, p.dtype) for p in (self.weight_v, self.weight_g))
+        state = (on_triton, on_triton and autocast, *parameters)
         if self._folded is None or self._folded[0] != state:
-            self._folded = (state, super().normalized_weight())
+            self._folded = (state, self._fold(on_triton))
         return self._folded[1]
+
+    def _fold(self, on_triton: bool) -> Tensor:
+        return weight_norm(self.weight_v, self.weight_g) if on_triton else super().normalized_weight()
 
     def __getstate__(self) -> dict[str, object]:
         # A copy folds its own weight.
@@ -53,11 +63,28 @@ class CausalConv1d(reference.CausalConv1d):
         )
 
 
+class ResidualBlock(reference.ResidualBlock):
+    """Leaves it to the convolutions to mask what they read and what they give."""
+
+    def forward(self, x: Tensor, lengths: Tensor | None = None) -> Tensor:
+        """(B, T, Cin) to (B, T, Cout)."""
+        dropout_p = self.dropout if self.training else 0.0
+        residual = x if self.project is None else self.project(zero_padded(x, lengths))
+        y: Tensor = self.conv1(x, dropout_p=dropout_p, lengths=lengths)
+        y = self.conv2(y, residual=residual, dropout_p=dropout_p, lengths=lengths)
+        return y
+
+
 class TemporalConvNet(reference.TemporalConvNet):
-    """Masks once on the way in and once on the way out: in between, causality keeps padding inert."""
+    """Masks once on the way in and once on the way out: in between, causality keeps padding inert.
+
+    The Triton kernels are told the lengths all the same, since they skip padding.
+    """
 
     def forward(self, x: Tensor, lengths: Tensor | None = None) -> Tensor:
         """(B, T, F) to (B, T, C)."""
+        if runs_on_triton(x):
+            return super().forward(x, lengths)
         return zero_padded(super().forward(zero_padded(x, lengths)), lengths)
 
 
@@ -79,6 +106,7 @@ class AttentivePooling(reference.AttentivePooling):
 
 FAST_CLASSES: dict[type[nn.Module], type[nn.Module]] = {
     reference.CausalConv1d: CausalConv1d,
+    reference.ResidualBlock: ResidualBlock,
     reference.TemporalConvNet: TemporalConvNet,
     reference.SelfAttention: SelfAttention,
     reference.AttentivePooling: AttentivePooling,

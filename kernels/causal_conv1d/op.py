@@ -1,8 +1,12 @@
-"""Checks the arguments of the dilated causal convolution and runs it."""
+"""Checks the arguments of the dilated causal convolution and chooses what computes it."""
 
+from typing import Any
+
+import torch
 from torch import Tensor
 
-from satn_fast.kernels.causal_conv1d import torch_backend
+from satn_fast.kernels.backend import runs_on_triton
+from satn_fast.kernels.causal_conv1d import registration, torch_backend
 from satn_fast.kernels.lengths import check_lengths
 
 ACTIVATIONS = (None, "relu")
@@ -36,10 +40,11 @@ def causal_conv1d(
             and no gradient, and are exactly zero in the result.
 
     Returns:
-        (B, T, Cout), the dtype of `x`.
+        (B, T, Cout), the dtype of `x`, or autocast's where that is on.
 
     Raises:
         ValueError: A shape does not fit, or a value is out of range.
+        RuntimeError: Triton is chosen with `satn_fast.set_backend` and cannot run here.
 
     Example:
         >>> import torch
@@ -49,6 +54,8 @@ def causal_conv1d(
     """
     _check(x, weight, bias, dilation, residual, activation, dropout_p)
     check_lengths(lengths, x)
+    if runs_on_triton(x):
+        return _on_triton(x, weight, bias, residual, lengths, dilation, activation == "relu", dropout_p)
     if x.shape[0] == 0 or x.shape[1] == 0:
         return x.new_zeros(x.shape[0], x.shape[1], weight.shape[0])
     return torch_backend.causal_conv1d(
@@ -61,6 +68,41 @@ def causal_conv1d(
         dropout_p=dropout_p,
         lengths=lengths,
     )
+
+
+def _on_triton(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    residual: Tensor | None,
+    lengths: Tensor | None,
+    dilation: int,
+    relu: bool,
+    dropout_p: float,
+) -> Tensor:
+    x, weight, bias, residual = _as_autocast(x, weight, bias, residual)
+    for name, tensor in (("weight", weight), ("bias", bias), ("residual", residual)):
+        if tensor is not None and tensor.dtype != x.dtype:
+            raise ValueError(f"{name} is {tensor.dtype}, but x is {x.dtype}; convert one of them or use autocast")
+    needs_gradient = torch.is_grad_enabled() and any(
+        tensor is not None and tensor.requires_grad for tensor in (x, weight, bias, residual)
+    )
+    keep_active = needs_gradient and relu and residual is not None
+    # Drawn on the device: no wait for it, and a captured CUDA graph draws anew with every replay.
+    seed = torch.randint(2**63 - 1, (1,), device=x.device) if dropout_p > 0.0 else None
+    y: Tensor = registration.causal_conv1d(
+        x, weight, bias, residual, lengths, seed, dilation, relu, dropout_p, keep_active
+    )[0]
+    return y
+
+
+def _as_autocast(*tensors: Tensor | None) -> tuple[Any, ...]:
+    """The tensors in the dtype that autocast would give to a convolution."""
+    device_type = next(tensor.device.type for tensor in tensors if tensor is not None)
+    if not torch.is_autocast_enabled(device_type):
+        return tensors
+    dtype = torch.get_autocast_dtype(device_type)
+    return tuple(None if tensor is None else tensor.to(dtype) for tensor in tensors)
 
 
 def _check(
