@@ -8,8 +8,15 @@ BENCHMARKS = Path(__file__).parent / "benchmarks"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Declares the option."""
+    """Declares the options."""
     parser.addoption("--benchmark", action="store_true", help="run the suites in benchmarks/, and nothing else")
+    parser.addoption("--gpu-dry-run", action="store_true", help="try the GPU suite on the CPU, with small shapes")
+    parser.addoption(
+        "--gpu-results",
+        default=BENCHMARKS / "results",
+        metavar="DIR",
+        help="where the GPU suite writes its results (benchmarks/results)",
+    )
 
 
 def pytest_configure(config: pytest.Config) -> None:
