@@ -3,6 +3,7 @@
 import os
 import warnings
 from types import TracebackType
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -62,14 +63,18 @@ def backend() -> str:
     return _chosen
 
 
-def runs_on_triton(x: Tensor) -> bool:
+def runs_on_triton(x: Tensor, unless: str | None = None) -> bool:
     """Tells whether an operation on `x` shall run as Triton kernels.
+
+    Args:
+        x: A tensor that the operation computes on.
+        unless: Why the operation has no kernel for its arguments; `None` where it has.
 
     Raises:
         RuntimeError: `"triton"` is chosen and cannot run here, or a transform of `torch.func` is at work, which would
             see no derivative of a kernel.
     """
-    on_triton: bool = _decide(_chosen, x.device.type, x.dtype)
+    on_triton: bool = _decide(_chosen, x.device.type, x.dtype, unless)
     if on_triton and torch._C._are_functorch_transforms_active():
         raise RuntimeError('torch.func transforms do not know the Triton kernels; use satn_fast.set_backend("torch")')
     return on_triton
@@ -77,11 +82,11 @@ def runs_on_triton(x: Tensor) -> bool:
 
 # While a model is traced this is asked once, and the answer is part of the trace.
 @torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
-def _decide(chosen: str, device_type: str, dtype: torch.dtype) -> bool:
+def _decide(chosen: str, device_type: str, dtype: torch.dtype, unless: str | None = None) -> bool:
     # On a CPU, "auto" means PyTorch, interpreter or not.
     if chosen == "torch" or (chosen == "auto" and device_type == "cpu"):
         return False
-    reason = triton_runtime.why_not(device_type, dtype)
+    reason = triton_runtime.why_not(device_type, dtype) or unless
     if reason is None:
         return True
     if chosen == "triton":
@@ -90,3 +95,12 @@ def _decide(chosen: str, device_type: str, dtype: torch.dtype) -> bool:
         _told.add(reason)
         warnings.warn(f"satn_fast computes with PyTorch instead of Triton: {reason}", stacklevel=3)
     return False
+
+
+def autocast_tensors(*tensors: Tensor | None) -> tuple[Any, ...]:
+    """The tensors in the dtype that autocast would give to a matrix product; as they are where it is off."""
+    device_type = next(tensor.device.type for tensor in tensors if tensor is not None)
+    if not torch.is_autocast_enabled(device_type):
+        return tensors
+    dtype = torch.get_autocast_dtype(device_type)
+    return tuple(None if tensor is None else tensor.to(dtype) for tensor in tensors)

@@ -23,7 +23,7 @@ NUMBERS = {
 def compile_cases(target: Architecture) -> Iterator[tuple[str, Launch]]:
     """Names and launches; the tensors have no memory."""
     for name, (dtype, precision) in NUMBERS.items():
-        with _float32_precision(precision):
+        with float32_precision(precision):
             yield f"conv forward, {name}", _forward(target, dtype, 256, everything=True)
             yield f"conv backward input, {name}", _backward_input(target, dtype, 256, gated=True)
             yield f"conv backward weight, {name}", _backward_weight(target, dtype, 256)
@@ -97,7 +97,8 @@ def _seed() -> Tensor:
 
 
 @contextmanager
-def _float32_precision(precision: str) -> Iterator[None]:
+def float32_precision(precision: str) -> Iterator[None]:
+    """Multiplies float32 `"ieee"` or `"tf32"` for as long as it lasts."""
     matmul = torch.backends.cuda.matmul
     before = matmul.fp32_precision
     matmul.fp32_precision = precision

@@ -1,11 +1,9 @@
 """Checks the arguments of the dilated causal convolution and chooses what computes it."""
 
-from typing import Any
-
 import torch
 from torch import Tensor
 
-from satn_fast.kernels.backend import runs_on_triton
+from satn_fast.kernels.backend import autocast_tensors, runs_on_triton
 from satn_fast.kernels.causal_conv1d import registration, torch_backend
 from satn_fast.kernels.lengths import check_lengths
 
@@ -80,7 +78,7 @@ def _on_triton(
     relu: bool,
     dropout_p: float,
 ) -> Tensor:
-    x, weight, bias, residual = _as_autocast(x, weight, bias, residual)
+    x, weight, bias, residual = autocast_tensors(x, weight, bias, residual)
     for name, tensor in (("weight", weight), ("bias", bias), ("residual", residual)):
         if tensor is not None and tensor.dtype != x.dtype:
             raise ValueError(f"{name} is {tensor.dtype}, but x is {x.dtype}; convert one of them or use autocast")
@@ -94,15 +92,6 @@ def _on_triton(
         x, weight, bias, residual, lengths, seed, dilation, relu, dropout_p, keep_active
     )[0]
     return y
-
-
-def _as_autocast(*tensors: Tensor | None) -> tuple[Any, ...]:
-    """The tensors in the dtype that autocast would give to a convolution."""
-    device_type = next(tensor.device.type for tensor in tensors if tensor is not None)
-    if not torch.is_autocast_enabled(device_type):
-        return tensors
-    dtype = torch.get_autocast_dtype(device_type)
-    return tuple(None if tensor is None else tensor.to(dtype) for tensor in tensors)
 
 
 def _check(

@@ -1,10 +1,12 @@
-"""Checks the arguments of self-attention and runs it."""
+"""Checks the arguments of self-attention and chooses what computes it."""
 
 import torch
 from torch import Tensor
 
+from satn_fast.kernels.backend import autocast_tensors, runs_on_triton
 from satn_fast.kernels.lengths import check_lengths
-from satn_fast.kernels.self_attention import torch_backend
+from satn_fast.kernels.self_attention import registration, torch_backend
+from satn_fast.kernels.self_attention.tiles import LARGEST_HEAD_SIZE
 
 
 def self_attention(
@@ -32,6 +34,7 @@ def self_attention(
 
     Raises:
         ValueError: Shapes differ or a value is out of range.
+        RuntimeError: The backend `"triton"` is chosen and cannot run, or the head size is above 128.
 
     Example:
         >>> q = k = v = torch.randn(2, 5, 4, 8)
@@ -42,9 +45,29 @@ def self_attention(
     check_queries_and_keys(q, k, lengths, window)
     if v.shape != k.shape:
         raise ValueError(f"v has shape {tuple(v.shape)}, k has {tuple(k.shape)}; they must be equal")
+    if runs_on_triton(q, unless=_too_large(q)):
+        return _on_triton(q, k, v, lengths, window, q.shape[-1] ** -0.5 if scale is None else scale)
     if q.shape[0] == 0 or q.shape[1] == 0:
         return torch.zeros_like(v)
     return torch_backend.self_attention(q, k, v, lengths=lengths, window=window, scale=scale)
+
+
+def _too_large(q: Tensor) -> str | None:
+    if q.shape[-1] <= LARGEST_HEAD_SIZE:
+        return None
+    return f"the kernels of self_attention take head sizes up to {LARGEST_HEAD_SIZE}, not {q.shape[-1]}"
+
+
+def _on_triton(q: Tensor, k: Tensor, v: Tensor, lengths: Tensor | None, window: int | None, scale: float) -> Tensor:
+    q, k, v = autocast_tensors(q, k, v)
+    for name, tensor in (("k", k), ("v", v)):
+        if tensor.dtype != q.dtype:
+            raise ValueError(f"{name} is {tensor.dtype}, but q is {q.dtype}; convert one of them or use autocast")
+    if scale < 0.0:
+        # The kernels look for the largest score before they scale.
+        q, scale = -q, -scale
+    y: Tensor = registration.self_attention(q, k, v, lengths, window, float(scale))[0]
+    return y
 
 
 def check_queries_and_keys(q: Tensor, k: Tensor, lengths: Tensor | None, window: int | None) -> None:

@@ -1,10 +1,18 @@
-"""Self-attention on PyTorch's scaled_dot_product_attention; a window costs O(T * window), not O(T^2)."""
+"""Self-attention on PyTorch's scaled_dot_product_attention; a window costs O(T * window), not O(T^2).
+
+`self_attention` is what runs where there is no Triton, with PyTorch's own gradients. `forward` and `backward` compute
+what the kernels compute, with the same arguments, for `torch.ops.satn_fast.self_attention` on any device; they build
+the T x T map.
+"""
+
+import math
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from satn_fast.kernels.lengths import frame_mask, zero_padded
+from satn_fast.kernels.self_attention.reference import visible_keys
 
 
 def self_attention(
@@ -64,3 +72,48 @@ def _visible_in_tiles(window: int, n_tiles: int, device: torch.device) -> Tensor
     in_window = (key <= query) & (key > query - window)
     not_before_start = (torch.arange(n_tiles, device=device)[:, None, None] > 0) | (key >= 0)
     return (in_window & not_before_start)[:, None]
+
+
+def forward(
+    q: Tensor, k: Tensor, v: Tensor, lengths: Tensor | None, window: int | None, scale: float
+) -> tuple[Tensor, Tensor]:
+    """See `triton_backend.forward`."""
+    scores = _scores_to_base_2(q, k, lengths, window, scale)
+    log_sum_exp = torch.logsumexp(scores * math.log(2.0), -1) / math.log(2.0)
+    # Padded queries see nothing: their sum is zero, and nothing must not be divided by it.
+    log_sum_exp = log_sum_exp.masked_fill(log_sum_exp == -math.inf, math.inf)
+    weights = torch.exp2(scores - log_sum_exp[..., None])
+    o = torch.einsum("bhqk,bkhd->bqhd", weights, zero_padded(v, lengths).to(weights.dtype))
+    return o.to(q.dtype).contiguous(), log_sum_exp.float()
+
+
+def backward(
+    do: Tensor,
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    o: Tensor,
+    log_sum_exp: Tensor,
+    lengths: Tensor | None,
+    window: int | None,
+    scale: float,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """See `triton_backend.backward`."""
+    weights = torch.exp2(_scores_to_base_2(q, k, lengths, window, scale) - log_sum_exp[..., None])
+    dtype = q.dtype
+    do, q, k, v, o = (zero_padded(x, lengths).to(weights.dtype) for x in (do, q, k, v, o))
+    dweights = torch.einsum("bqhd,bkhd->bhqk", do, v)
+    delta = (do * o).sum(-1).transpose(1, 2)
+    dscores = weights * (dweights - delta[..., None]) * scale
+    dq = torch.einsum("bhqk,bkhd->bqhd", dscores, k)
+    dk = torch.einsum("bhqk,bqhd->bkhd", dscores, q)
+    dv = torch.einsum("bhqk,bqhd->bkhd", weights, do)
+    return dq.to(dtype).contiguous(), dk.to(dtype).contiguous(), dv.to(dtype).contiguous()
+
+
+def _scores_to_base_2(q: Tensor, k: Tensor, lengths: Tensor | None, window: int | None, scale: float) -> Tensor:
+    """(B, H, T, T), at least float32: what exp2 makes the weights of, but for their sum; -inf where nothing is seen."""
+    wide = torch.promote_types(q.dtype, torch.float32)
+    q, k = (zero_padded(x, lengths).to(wide) for x in (q, k))
+    scores = torch.einsum("bqhd,bkhd->bhqk", q, k) * (scale * math.log2(math.e))
+    return scores.masked_fill(~visible_keys(q, lengths, window), -math.inf)

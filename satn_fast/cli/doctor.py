@@ -147,7 +147,7 @@ def _backend_of(on_torch: str) -> str:
 def _operations() -> dict[str, str]:
     return {
         "causal_conv1d": _backend_of("PyTorch: channels_last convolution"),
-        "self_attention": "PyTorch: scaled_dot_product_attention, tiled where there is a window",
+        "self_attention": _backend_of("PyTorch: scaled_dot_product_attention, tiled where there is a window"),
         "attention_transfer_loss": "PyTorch: builds both attention maps",
         "attentive_pool": "PyTorch",
     }

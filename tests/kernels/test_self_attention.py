@@ -88,3 +88,21 @@ def test_unfit_arguments_are_named(changes, name):
     arguments = {letter: torch.zeros(2, 4, 2, 3) for letter in "qkv"} | changes
     with pytest.raises(ValueError, match=name):
         self_attention(**arguments)
+
+
+@pytest.mark.parametrize("window", [None, 3])
+def test_op_computes_without_triton_too(window):
+    inputs = [torch.randn(3, 7, 2, 5, dtype=torch.float64, requires_grad=True) for _ in range(3)]
+    lengths, scale = torch.tensor([7, 3, 0]), 0.3
+    torch.library.opcheck(torch.ops.satn_fast.self_attention, (*inputs, lengths, window, scale))
+
+    def op(q, k, v):
+        return torch.ops.satn_fast.self_attention(q, k, v, lengths, window, scale)[0]
+
+    def function(q, k, v):
+        return self_attention(q, k, v, lengths=lengths, window=window, scale=scale)
+
+    upstream = torch.randn(3, 7, 2, 5, dtype=torch.float64)
+    poisoned = [poison_padding(x.detach(), lengths) for x in inputs]
+    ours = values_and_gradients(op, poisoned, poison_padding(upstream, lengths))
+    assert_all_close(ours, values_and_gradients(function, inputs, upstream), 1e-6)
