@@ -137,6 +137,11 @@ def fits_descriptor(*tensors: Tensor | None) -> bool:
     )
 
 
+def contiguous(tensor: Tensor | None) -> Tensor | None:
+    """The tensor as kernels read it that take no strides."""
+    return None if tensor is None else tensor.contiguous()
+
+
 @dataclass(frozen=True)
 class Launch:
     """One kernel launch, complete: what is run is also what `compile_check` compiles ahead of time.

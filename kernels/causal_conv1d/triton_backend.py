@@ -18,6 +18,7 @@ from satn_fast.kernels.triton_runtime import (
     arithmetic,
     block_size,
     ceil_div,
+    contiguous,
     descriptor,
     fits_descriptor,
     float32_precision,
@@ -43,9 +44,9 @@ def forward(
         forward_launch(
             x.contiguous(),
             packed(weight),
-            _contiguous(bias),
-            _contiguous(residual),
-            _contiguous(lengths),
+            contiguous(bias),
+            contiguous(residual),
+            contiguous(lengths),
             seed,
             y,
             active if keep_active else None,
@@ -69,7 +70,7 @@ def backward(
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """The gradients of x, weight, bias and residual; empty where `wanted` says no."""
     architecture = architecture_of(x.device)
-    x, dy, packed_weight, lengths = x.contiguous(), dy.contiguous(), packed(weight), _contiguous(lengths)
+    x, dy, packed_weight, lengths = x.contiguous(), dy.contiguous(), packed(weight), contiguous(lengths)
     dx = torch.empty_like(x) if wanted[0] else x.new_empty(0)
     dweight = torch.zeros_like(packed_weight) if wanted[1] else weight.new_empty(0)
     dbias = weight.new_zeros(weight.shape[0]) if wanted[2] else weight.new_empty(0)
@@ -94,34 +95,36 @@ def backward(
     if wanted[0]:
         backward_input_launch(gradient, gate, packed_weight, lengths, dx, scale, settings, architecture).run(x.device)
     if wanted[1] or wanted[2]:
-        real_tiles = None
-        if lengths is not None:
-            listing = real_tiles_launch(x, lengths, architecture)
-            listing.run(x.device)
-            real_tiles = listing.arguments["real_tiles"]
-        launch = backward_weight_launch(
-            x,
-            gradient,
-            gate,
-            lengths,
-            real_tiles,
-            packed_weight.shape,
-            scale,
-            settings,
-            architecture,
-            n_processors(x.device),
-        )
-        launch.run(x.device)
+        dweight_parts, dbias_parts = backward_weight(x, gradient, gate, lengths, packed_weight.shape, scale, settings)
         # The splits are added up in a fixed order: no atomics, so the same gradients every time.
         if wanted[1]:
-            dweight = launch.arguments["dweight"].sum(0).to(weight.dtype)
+            dweight = dweight_parts.sum(0).to(weight.dtype)
         if wanted[2]:
-            dbias = launch.arguments["dbias"].sum(0).to(weight.dtype)
+            dbias = dbias_parts.sum(0).to(weight.dtype)
     return dx, dweight.permute(2, 1, 0) if wanted[1] else dweight, dbias, dresidual
 
 
-def _contiguous(tensor: Tensor | None) -> Tensor | None:
-    return None if tensor is None else tensor.contiguous()
+def backward_weight(
+    x: Tensor,
+    gradient: Tensor,
+    gate: Tensor | None,
+    lengths: Tensor | None,
+    weight_shape: torch.Size,
+    scale: float,
+    settings: Settings,
+) -> tuple[Tensor, Tensor]:
+    """The parts (n, K, Cin, Cout) and (n, Cout) whose sums are the gradients of weight (packed) and bias."""
+    architecture, real_tiles = architecture_of(x.device), None
+    if lengths is not None:
+        listing = real_tiles_launch(x, lengths, architecture)
+        listing.run(x.device)
+        real_tiles = listing.arguments["real_tiles"]
+    processors = n_processors(x.device)
+    launch = backward_weight_launch(
+        x, gradient, gate, lengths, real_tiles, weight_shape, scale, settings, architecture, processors
+    )
+    launch.run(x.device)
+    return launch.arguments["dweight"], launch.arguments["dbias"]
 
 
 def packed(weight: Tensor) -> Tensor:
