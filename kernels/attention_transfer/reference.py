@@ -22,10 +22,15 @@ def attention_transfer_loss(
     student = attention_map(q, k, lengths=lengths, window=window, scale=scale)
     with torch.no_grad():
         source = attention_map(q_source, k_source, lengths=lengths, window=window, scale=scale)
+    return distance(student, source, lengths, loss)
+
+
+def distance(student: Tensor, source: Tensor, lengths: Tensor | None, loss: str) -> Tensor:
+    """The distance between attention maps (B, H, T, T), a scalar."""
     if loss == "at":
         return _normalised_map_distance(student, source, lengths)
-    distance = _squared_distance if loss == "mse" else _divergence
-    return _mean_over_rows(distance(student, source), lengths)
+    of_row = _squared_distance if loss == "mse" else _divergence
+    return _mean_over_rows(of_row(student, source), lengths)
 
 
 def _squared_distance(student: Tensor, source: Tensor) -> Tensor:
