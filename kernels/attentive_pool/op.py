@@ -2,7 +2,9 @@
 
 from torch import Tensor
 
-from satn_fast.kernels.attentive_pool import reference
+from satn_fast.kernels.attentive_pool import reference, registration
+from satn_fast.kernels.attentive_pool.tiles import LARGEST_HIDDEN
+from satn_fast.kernels.backend import as_autocast, runs_on_triton
 from satn_fast.kernels.lengths import check_lengths
 
 
@@ -42,6 +44,21 @@ def attentive_pool(
         if vector.shape != weight.shape[:1]:
             raise ValueError(f"{name} has shape {tuple(vector.shape)}; give ({weight.shape[0]},)")
     check_lengths(lengths, h, "h")
+    size = weight.shape[0]
+    unless = f"the hidden size is {size}, and the kernels compute up to {LARGEST_HIDDEN}"
+    if runs_on_triton(h, unless if size > LARGEST_HIDDEN else None):
+        return _on_triton(h, weight, bias, context, lengths)
     if h.shape[1] == 0:
         return h.new_zeros(h.shape[0], h.shape[2]), h.new_zeros(h.shape[0], 0)
     return reference.attentive_pool(h, weight, bias, context, lengths=lengths)
+
+
+def _on_triton(
+    h: Tensor, weight: Tensor, bias: Tensor, context: Tensor, lengths: Tensor | None
+) -> tuple[Tensor, Tensor]:
+    h, weight, bias, context = as_autocast(h, weight, bias, context)
+    for name, tensor in (("weight", weight), ("bias", bias), ("context", context)):
+        if tensor.dtype != h.dtype:
+            raise ValueError(f"{name} is {tensor.dtype}, but h is {h.dtype}; convert one of them or use autocast")
+    pooled, weights = registration.attentive_pool(h, weight, bias, context, lengths)
+    return pooled.to(h.dtype), weights.to(h.dtype)
