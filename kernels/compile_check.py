@@ -18,7 +18,7 @@ from torch import Tensor
 
 from satn_fast.kernels.triton_runtime import INTERPRETED, Architecture, Launch, architecture
 
-OPERATIONS = ("causal_conv1d", "self_attention")
+OPERATIONS = ("causal_conv1d", "self_attention", "attention_transfer", "attentive_pool")
 
 _TYPES = {
     torch.float32: "fp32",

@@ -5,7 +5,7 @@ from torch import Tensor
 
 from satn_fast.kernels.attention_transfer import reference, registration
 from satn_fast.kernels.attention_transfer.tiles import LARGEST_HEAD
-from satn_fast.kernels.backend import as_autocast, runs_on_triton
+from satn_fast.kernels.backend import autocast_tensors, runs_on_triton
 from satn_fast.kernels.self_attention.op import check_queries_and_keys
 
 LOSSES = ("mse", "kl", "at")
@@ -79,7 +79,7 @@ def _on_triton(
     scale: float | None,
 ) -> Tensor:
     dtype = torch.float32 if torch.is_autocast_enabled(q.device.type) else q.dtype
-    q, k, q_source, k_source = as_autocast(q, k, q_source, k_source)
+    q, k, q_source, k_source = autocast_tensors(q, k, q_source, k_source)
     for name, tensor in (("k", k), ("q_source", q_source), ("k_source", k_source)):
         if tensor.dtype != q.dtype:
             raise ValueError(f"{name} is {tensor.dtype}, but q is {q.dtype}; convert one of them or use autocast")

@@ -4,7 +4,7 @@ from torch import Tensor
 
 from satn_fast.kernels.attentive_pool import reference, registration
 from satn_fast.kernels.attentive_pool.tiles import LARGEST_HIDDEN
-from satn_fast.kernels.backend import as_autocast, runs_on_triton
+from satn_fast.kernels.backend import autocast_tensors, runs_on_triton
 from satn_fast.kernels.lengths import check_lengths
 
 
@@ -56,7 +56,7 @@ def attentive_pool(
 def _on_triton(
     h: Tensor, weight: Tensor, bias: Tensor, context: Tensor, lengths: Tensor | None
 ) -> tuple[Tensor, Tensor]:
-    h, weight, bias, context = as_autocast(h, weight, bias, context)
+    h, weight, bias, context = autocast_tensors(h, weight, bias, context)
     for name, tensor in (("weight", weight), ("bias", bias), ("context", context)):
         if tensor.dtype != h.dtype:
             raise ValueError(f"{name} is {tensor.dtype}, but h is {h.dtype}; convert one of them or use autocast")

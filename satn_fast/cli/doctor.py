@@ -148,6 +148,6 @@ def _operations() -> dict[str, str]:
     return {
         "causal_conv1d": _backend_of("PyTorch: channels_last convolution"),
         "self_attention": _backend_of("PyTorch: scaled_dot_product_attention, tiled where there is a window"),
-        "attention_transfer_loss": "PyTorch: builds both attention maps",
-        "attentive_pool": "PyTorch",
+        "attention_transfer_loss": _backend_of("PyTorch: builds both attention maps"),
+        "attentive_pool": _backend_of("PyTorch"),
     }

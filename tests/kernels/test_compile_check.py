@@ -8,7 +8,12 @@ import torch
 pytest.importorskip("triton")
 
 from satn_fast.kernels import compile_check
-from satn_fast.kernels.causal_conv1d import compile_cases, tiles, triton_backend
+from satn_fast.kernels.attention_transfer import tiles as transfer_tiles
+from satn_fast.kernels.attention_transfer import triton_backend as transfer
+from satn_fast.kernels.attention_transfer.settings import Settings as TransferSettings
+from satn_fast.kernels.attentive_pool import tiles as pool_tiles
+from satn_fast.kernels.attentive_pool import triton_backend as pool
+from satn_fast.kernels.causal_conv1d import tiles, triton_backend
 from satn_fast.kernels.causal_conv1d.settings import Settings
 from satn_fast.kernels.triton_runtime import INTERPRETED, architecture
 
@@ -24,6 +29,11 @@ if INTERPRETED:
         ("sm_90", "conv backward weight, bfloat16", {"wgmma", "cp.async"}),
         ("sm_90", "conv forward, bfloat16, 100 channels", {"wgmma", "cp.async"}),
         ("sm_80", "conv forward, bfloat16", {"mma", "cp.async"}),
+        ("sm_90", "transfer forward, bfloat16, 64 a head", {"wgmma", "cp.async"}),
+        ("sm_90", "transfer backward query, bfloat16, 64 a head", {"wgmma", "cp.async"}),
+        ("sm_90", "transfer backward key, bfloat16, 64 a head", {"wgmma", "cp.async"}),
+        ("sm_90", "pool forward, bfloat16, 512 channels", {"wgmma", "cp.async"}),
+        ("sm_90", "pool backward, bfloat16, 128 hidden", {"wgmma", "cp.async"}),
     ],
 )
 def test_kernels_use_what_their_architecture_has(name, case, fast):
@@ -39,9 +49,19 @@ def test_every_entry_of_the_tables_is_compiled(name):
     target = architecture(name)
     launches = [launch for _, launch in compile_check.cases_of(target)]
     compiled = [(launch.tuning, launch.arguments.get("BLOCK_ROWS")) for launch in launches]
+    for table in (transfer_tiles.FORWARD, transfer_tiles.BACKWARD_QUERY, transfer_tiles.BACKWARD_KEY):
+        for tile in (tile for sizes in table[target.family].values() for tile in sizes.values()):
+            assert any(launch.tuning == tile.tuning and is_tile(launch, tile) for launch in launches), tile
+    for table in (pool_tiles.FORWARD, pool_tiles.BACKWARD):
+        for tile in (tile for sizes in table[target.family].values() for tile in sizes.values()):
+            assert (tile.tuning, tile.frames) in [(la.tuning, la.arguments.get("BLOCK_TIME")) for la in launches]
     for table in (tiles.FORWARD, tiles.BACKWARD_INPUT, tiles.BACKWARD_WEIGHT):
         for tile in table[target.family].values():
             assert (tile.tuning, tile.rows) in compiled
+
+
+def is_tile(launch, tile):
+    return [launch.arguments.get(f"BLOCK_{side}") for side in ("QUERIES", "KEYS")] == [tile.queries, tile.keys]
 
 
 def test_what_spills_or_does_not_fit_is_a_problem():
@@ -75,7 +95,7 @@ def test_a_new_length_batch_or_dilation_compiles_nothing():
             triton_backend.backward_input_launch(x, x, weight, None, x, 1.0, settings, target),
             triton_backend.backward_weight_launch(x, x, x, None, None, weight.shape, 1.0, settings, target, 132),
         )
-        for launch in launches:
+        for launch in (*launches, *transfer_launches(target, batch, n_frames, dilation), *pool_launches(target, x)):
             bind = create_function_from_signature(launch.kernel.signature, launch.kernel.params, backend)
             yield launch.kernel.fn.__name__, bind(**launch.arguments)[1]
 
@@ -84,6 +104,33 @@ def test_a_new_length_batch_or_dilation_compiles_nothing():
         assert list(keys(*numbers)) == expected
 
 
+def numbers(*shape, dtype=torch.float32):
+    return torch.empty(shape, dtype=dtype, device="meta")
+
+
+def transfer_launches(target, batch, n_frames, window):
+    """Of a projection of queries and keys in one, which T and the batch give other strides."""
+    q, k = numbers(batch, n_frames, 2, 4, 32, dtype=torch.float16).unbind(2)
+    inputs = transfer.Inputs(q, k, q, k, None)
+    settings = TransferSettings("at", window, 0.5, 0.5)
+    rows, maps, loss = numbers(6, batch * 4, n_frames), numbers(2, batch * 4), numbers()
+    forward = transfer.forward_launch(inputs, rows, settings, target)
+    yield forward
+    yield transfer.combine_launch(forward.arguments["sums"], None, loss, maps, q.shape, settings)
+    yield transfer.backward_query_launch(inputs, rows, maps, loss, q, settings, target)
+    yield transfer.backward_key_launch(inputs, rows, maps, loss, q, settings, target)
+
+
+def pool_launches(target, h):
+    weight, vector = numbers(64, h.shape[2], dtype=h.dtype), numbers(64, dtype=h.dtype)
+    pooled, weights, mean = numbers(h.shape[0], h.shape[2]), numbers(*h.shape[:2]), numbers(h.shape[0])
+    forward = pool.forward_launch(h, weight, vector, vector, None, target)
+    yield forward
+    yield pool.combine_launch(forward, pooled, weights)
+    yield pool.backward_mean_launch(weights, weights, None, mean)
+    yield pool.backward_launch(h, weight, vector, vector, None, weights, pooled, pooled, weights, mean, h, target)
+
+
 def test_cases_have_names_of_their_own():
-    names = [name for name, _ in compile_cases.compile_cases(architecture("sm_90"))]
+    names = [name for name, _ in compile_check.cases_of(architecture("sm_90"))]
     assert len(set(names)) == len(names)
