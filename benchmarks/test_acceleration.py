@@ -1,5 +1,7 @@
 """Other libraries' TCNs after `satn_fast.accelerate` against the same as they were, on this machine's processor."""
 
+import copy
+
 import pytest
 import torch
 
@@ -54,16 +56,17 @@ def test_training_step(compare, make, channels, shape):
     ours, plain = accelerated_and_plain(make, channels)
     x = torch.randn(shape[0], 120, shape[1])
 
-    def gradients(model):
+    def gradients(model, x=x):
         parameters = list(model.parameters())
         found = torch.autograd.grad(model(x).square().mean(), parameters, allow_unused=True)
         return torch.cat([gradient.flatten() for gradient in found if gradient is not None])
 
-    expected = gradients(plain)
+    # In float64: in float32 an activation next to zero may fall to either side, and takes its gradient along.
+    found, expected = (gradients(copy.deepcopy(model).double(), x.double()) for model in (ours, plain))
     compare(
         lambda: gradients(ours),
         lambda: gradients(plain),
         peer_name=f"the same {make.__name__} model before",
-        max_error=float((gradients(ours) - expected).abs().max() / expected.abs().max()),
-        allowed=1e-4,
+        max_error=float((found - expected).norm() / expected.norm()),
+        allowed=1e-12,
     )
