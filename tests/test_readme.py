@@ -1,4 +1,4 @@
-"""What the README shows works as it stands there."""
+"""What the README and the documents show works as it stands there."""
 
 import re
 import shlex
@@ -14,13 +14,21 @@ README = (REPOSITORY / "README.md").read_text(encoding="utf-8")
 COMMANDS = re.findall(r"^satn-fast .*", README, flags=re.MULTILINE)
 
 
-def blocks(language):
-    return re.findall(rf"```{language}\n(.*?)```", README, flags=re.DOTALL)
+def python_blocks():
+    for path in [REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").glob("*.md"))]:
+        blocks = re.findall(r"```python\n(.*?)```", path.read_text(encoding="utf-8"), flags=re.DOTALL)
+        yield from (pytest.param(code, path.name, id=f"{path.name}-{i}") for i, code in enumerate(blocks))
 
 
-@pytest.mark.parametrize("code", blocks("python"))
-def test_python_block_runs(code):
-    exec(compile(code, "README.md", "exec"), {})
+@pytest.mark.parametrize(("code", "name"), list(python_blocks()))
+def test_python_block_runs(code, name):
+    exec(compile(code, name, "exec"), {})
+
+
+def test_links_lead_somewhere():
+    for path in [*REPOSITORY.glob("*.md"), *REPOSITORY.glob("*/*.md"), *REPOSITORY.glob("kernels/*/*.md")]:
+        for target in re.findall(r"\]\((?!https?:|#)([^)#]+)", path.read_text(encoding="utf-8")):
+            assert (path.parent / target).exists(), f"{path.name} links to {target}"
 
 
 @pytest.mark.parametrize("line", COMMANDS)
