@@ -132,7 +132,7 @@ def test_trains_in_distributed_data_parallel(device, tmp_path):
         expected = result_and_gradients(module, x)
         with warnings.catch_warnings():
             # Such as: a gradient whose strides are not its parameter's, which would be copied every time.
-            warnings.simplefilter("error")
+            warnings.simplefilter("error", UserWarning)
             parallel = nn.parallel.DistributedDataParallel(module)
             for _ in range(2):
                 module.zero_grad()
