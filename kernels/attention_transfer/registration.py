@@ -9,9 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from satn_fast.kernels import triton_runtime
 from satn_fast.kernels.attention_transfer import torch_backend, triton_backend
 from satn_fast.kernels.attention_transfer.settings import Settings
+from satn_fast.kernels.registration import implementation_for, register_gradients
 
 
 @torch.library.custom_op("satn_fast::attention_transfer_loss", mutates_args=())
@@ -40,7 +40,9 @@ def attention_transfer_loss(
         scale_source: Factor of the source's scores.
     """
     settings = Settings(loss, window, scale, scale_source)
-    value, rows, maps = _implementation(q).forward(q, k, q_source, k_source, lengths, settings)
+    value, rows, maps = implementation_for(q, triton_backend, torch_backend).forward(
+        q, k, q_source, k_source, lengths, settings
+    )
     return value, rows, maps
 
 
@@ -99,7 +101,9 @@ def attention_transfer_loss_backward(
         wanted: Which of the two gradients to compute.
     """
     settings = Settings(loss, window, scale, scale_source)
-    dq, dk = _implementation(q).backward(upstream, q, k, q_source, k_source, lengths, rows, maps, settings, wanted)
+    dq, dk = implementation_for(q, triton_backend, torch_backend).backward(
+        upstream, q, k, q_source, k_source, lengths, rows, maps, settings, wanted
+    )
     return dq, dk
 
 
@@ -142,17 +146,10 @@ def _backward(ctx: Any, upstream: Tensor, *_: Tensor | None) -> tuple[Tensor | N
     return *(gradient if want else None for gradient, want in zip(gradients, wanted, strict=True)), *([None] * 7)
 
 
-def _refuse_second_order(ctx: Any, *_: Tensor) -> None:
-    raise RuntimeError(
-        "satn_fast::attention_transfer_loss has no second-order gradients; "
-        'compute them with satn_fast.set_backend("torch") or satn_fast.reference'
-    )
-
-
-attention_transfer_loss.register_autograd(_backward, setup_context=_setup_context)
-attention_transfer_loss_backward.register_autograd(_refuse_second_order)
-
-
-def _implementation(q: Tensor) -> Any:
-    """The module whose `forward` and `backward` compute on the device of `q`."""
-    return torch_backend if triton_runtime.why_not(q.device.type, q.dtype) else triton_backend
+register_gradients(
+    "attention_transfer_loss",
+    attention_transfer_loss,
+    attention_transfer_loss_backward,
+    backward=_backward,
+    setup_context=_setup_context,
+)

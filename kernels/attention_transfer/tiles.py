@@ -7,31 +7,7 @@ The columns say how numbers are multiplied: "half" (float16 and bfloat16), "tf32
 head size that a tile suits.
 """
 
-from typing import NamedTuple
-
-
-class Tiles(NamedTuple):
-    """Tile sizes of one kernel, and how Triton shall compile it.
-
-    Args:
-        queries: Rows of a tile of the maps.
-        keys: Columns of a tile of the maps.
-        num_warps: Warps of a program.
-        num_stages: How many steps the copies run ahead.
-    """
-
-    queries: int
-    keys: int
-    num_warps: int
-    num_stages: int
-
-    @property
-    def tuning(self) -> dict[str, int]:
-        """What a launch hands to Triton's compiler."""
-        return {"num_warps": self.num_warps, "num_stages": self.num_stages}
-
-
-Table = dict[str, dict[str, dict[int, Tiles]]]
+from satn_fast.kernels.self_attention.tiles import Table, Tiles
 
 LARGEST_HEAD = 256
 

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from satn_fast.kernels.attention_transfer import tiles
 from satn_fast.kernels.attention_transfer.settings import Settings
+from satn_fast.kernels.self_attention.tiles import Table, Tiles
 from satn_fast.kernels.triton_runtime import (
     Architecture,
     Launch,
@@ -198,7 +199,7 @@ def backward_key_launch(
     )
 
 
-def _tile(table: tiles.Table, inputs: Inputs, architecture: Architecture) -> tiles.Tiles:
+def _tile(table: Table, inputs: Inputs, architecture: Architecture) -> Tiles:
     size = max(inputs.q.shape[3], inputs.q_source.shape[3])
     return tiles.tile_for(table, architecture.family, arithmetic(inputs.q.dtype), size)
 

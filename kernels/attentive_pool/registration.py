@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from satn_fast.kernels import triton_runtime
 from satn_fast.kernels.attentive_pool import torch_backend, triton_backend
+from satn_fast.kernels.registration import implementation_for, register_gradients
 
 
 @torch.library.custom_op("satn_fast::attentive_pool", mutates_args=())
@@ -26,7 +26,7 @@ def attentive_pool(
         context: (A,).
         lengths: (B,) integers or `None`.
     """
-    pooled, weights = _implementation(h).forward(h, weight, bias, context, lengths)
+    pooled, weights = implementation_for(h, triton_backend, torch_backend).forward(h, weight, bias, context, lengths)
     return pooled, weights
 
 
@@ -61,7 +61,7 @@ def attentive_pool_backward(
         pooled: (B, C) float32 result.
         weights: (B, T) float32 result.
     """
-    dh, dweight, dbias, dcontext = _implementation(h).backward(
+    dh, dweight, dbias, dcontext = implementation_for(h, triton_backend, torch_backend).backward(
         dpooled, dweights, h, weight, bias, context, lengths, pooled, weights
     )
     return dh, dweight, dbias, dcontext
@@ -96,17 +96,6 @@ def _backward(ctx: Any, dpooled: Tensor | None, dweights: Tensor | None) -> tupl
     return *gradients, None
 
 
-def _refuse_second_order(ctx: Any, *_: Tensor) -> None:
-    raise RuntimeError(
-        "satn_fast::attentive_pool has no second-order gradients; "
-        'compute them with satn_fast.set_backend("torch") or satn_fast.reference'
-    )
-
-
-attentive_pool.register_autograd(_backward, setup_context=_setup_context)
-attentive_pool_backward.register_autograd(_refuse_second_order)
-
-
-def _implementation(h: Tensor) -> Any:
-    """The module whose `forward` and `backward` compute on the device of `h`."""
-    return torch_backend if triton_runtime.why_not(h.device.type, h.dtype) else triton_backend
+register_gradients(
+    "attentive_pool", attentive_pool, attentive_pool_backward, backward=_backward, setup_context=_setup_context
+)

@@ -13,9 +13,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from satn_fast.kernels import triton_runtime
 from satn_fast.kernels.causal_conv1d import torch_backend, triton_backend
 from satn_fast.kernels.causal_conv1d.settings import Settings
+from satn_fast.kernels.registration import implementation_for, register_gradients
 
 
 @torch.library.custom_op("satn_fast::causal_conv1d", mutates_args=())
@@ -47,7 +47,7 @@ def causal_conv1d(
     """
     if (seed is None) != (dropout_p == 0.0):
         raise ValueError(f"dropout_p is {dropout_p}, and seed is {seed}; dropout needs both, and no dropout neither")
-    y, active = _implementation(x).forward(
+    y, active = implementation_for(x, triton_backend, torch_backend).forward(
         x, weight, bias, residual, lengths, seed, Settings(dilation, relu, dropout_p), keep_active
     )
     return y, active
@@ -103,7 +103,7 @@ def causal_conv1d_backward(
         dropout_p: Probability of dropping.
         wanted: Which of the four gradients to compute.
     """
-    dx, dweight, dbias, dresidual = _implementation(x).backward(
+    dx, dweight, dbias, dresidual = implementation_for(x, triton_backend, torch_backend).backward(
         dy, x, weight, y, active, lengths, seed, has_residual, Settings(dilation, relu, dropout_p), wanted
     )
     return dx, dweight, dbias, dresidual
@@ -162,17 +162,6 @@ def _backward(ctx: Any, dy: Tensor, _: Tensor | None) -> tuple[Tensor | None, ..
     return *(g if want else None for g, want in zip(gradients, wanted, strict=True)), *([None] * 6)
 
 
-def _refuse_second_order(ctx: Any, *_: Tensor) -> None:
-    raise RuntimeError(
-        "satn_fast::causal_conv1d has no second-order gradients; "
-        'compute them with satn_fast.set_backend("torch") or satn_fast.reference'
-    )
-
-
-causal_conv1d.register_autograd(_backward, setup_context=_setup_context)
-causal_conv1d_backward.register_autograd(_refuse_second_order)
-
-
-def _implementation(x: Tensor) -> Any:
-    """The module whose `forward` and `backward` compute on the device of `x`."""
-    return torch_backend if triton_runtime.why_not(x.device.type, x.dtype) else triton_backend
+register_gradients(
+    "causal_conv1d", causal_conv1d, causal_conv1d_backward, backward=_backward, setup_context=_setup_context
+)

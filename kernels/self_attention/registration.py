@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from satn_fast.kernels import triton_runtime
+from satn_fast.kernels.registration import implementation_for, register_gradients
 from satn_fast.kernels.self_attention import torch_backend, triton_backend
 
 
@@ -28,7 +28,7 @@ def self_attention(
         window: Frames that a query sees, itself the last, or `None` for all.
         scale: Factor of the scores, not below zero.
     """
-    o, log_sum_exp = _implementation(q).forward(q, k, v, lengths, window, scale)
+    o, log_sum_exp = implementation_for(q, triton_backend, torch_backend).forward(q, k, v, lengths, window, scale)
     return o, log_sum_exp
 
 
@@ -65,7 +65,9 @@ def self_attention_backward(
         window: Frames that a query sees, or `None`.
         scale: Factor of the scores.
     """
-    dq, dk, dv = _implementation(q).backward(do, q, k, v, o, log_sum_exp, lengths, window, scale)
+    dq, dk, dv = implementation_for(q, triton_backend, torch_backend).backward(
+        do, q, k, v, o, log_sum_exp, lengths, window, scale
+    )
     return dq, dk, dv
 
 
@@ -98,17 +100,6 @@ def _backward(ctx: Any, do: Tensor, _: Tensor | None) -> tuple[Tensor | None, ..
     return *gradients, None, None, None
 
 
-def _refuse_second_order(ctx: Any, *_: Tensor) -> None:
-    raise RuntimeError(
-        "satn_fast::self_attention has no second-order gradients; "
-        'compute them with satn_fast.set_backend("torch") or satn_fast.reference'
-    )
-
-
-self_attention.register_autograd(_backward, setup_context=_setup_context)
-self_attention_backward.register_autograd(_refuse_second_order)
-
-
-def _implementation(x: Tensor) -> Any:
-    """The module whose `forward` and `backward` compute on the device of `x`."""
-    return torch_backend if triton_runtime.why_not(x.device.type, x.dtype) else triton_backend
+register_gradients(
+    "self_attention", self_attention, self_attention_backward, backward=_backward, setup_context=_setup_context
+)

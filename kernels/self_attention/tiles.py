@@ -14,8 +14,8 @@ class Tiles(NamedTuple):
     """Tile sizes of one kernel, and how Triton shall compile it.
 
     Args:
-        queries: Query frames of a tile.
-        keys: Key frames of a tile.
+        queries: Query frames of a tile: rows of a map.
+        keys: Key frames of a tile: columns of a map.
         num_warps: Warps of a program.
         num_stages: How many steps the copies run ahead.
     """
