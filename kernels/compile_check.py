@@ -4,12 +4,16 @@ Each operation with kernels lists its cases in `compile_cases.py`: the launches 
 memory. So what is checked here is what runs.
 """
 
+import functools
 import importlib
 import importlib.util
+import multiprocessing
+import os
 import re
 import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,6 +32,8 @@ _TYPES = {
     torch.int64: "i64",
     torch.uint8: "u8",
 }
+# Fewer cases are compiled before another process has started.
+_WORTH_PROCESSES = 8
 # What to look for in the assembly, to see that a kernel is on the fast path of its architecture.
 _INSTRUCTIONS = {
     "wgmma": r"wgmma\.mma_async",
@@ -71,7 +77,7 @@ class Resources:
 
 
 def compile_all(names: list[str], progress: Callable[[int, int], None] | None = None) -> list[Resources]:
-    """Compiles every case of every operation for the named architectures.
+    """Compiles every case of every operation for the named architectures, on all processors.
 
     Args:
         names: Architectures, such as `sm_80`, `sm_90`, `gfx942`.
@@ -86,13 +92,33 @@ def compile_all(names: list[str], progress: Callable[[int, int], None] | None = 
         raise ImportError('compiling kernels needs Triton: pip install "satn-fast[triton]"')
     if INTERPRETED:
         raise RuntimeError("TRITON_INTERPRET=1 is set, and an interpreted kernel cannot be compiled; unset it")
-    cases = [(name, launch, target) for target in map(architecture, names) for name, launch in cases_of(target)]
+    numbers = [(name, number) for name in names for number in range(len(_cases(name)))]
+    if len(numbers) < _WORTH_PROCESSES:
+        return _collected(map(_examine_numbered, *zip(*numbers, strict=True)), len(numbers), progress)
+    # New processes instead of forked ones: PyTorch's threads do not survive a fork.
+    with ProcessPoolExecutor(os.cpu_count(), mp_context=multiprocessing.get_context("spawn")) as pool:
+        return _collected(pool.map(_examine_numbered, *zip(*numbers, strict=True)), len(numbers), progress)
+
+
+def _collected(
+    examined: Iterator[Resources], total: int, progress: Callable[[int, int], None] | None
+) -> list[Resources]:
     compiled = []
-    for case in cases:
-        compiled.append(examine(*case))
+    for resources in examined:
+        compiled.append(resources)
         if progress:
-            progress(len(compiled), len(cases))
+            progress(len(compiled), total)
     return compiled
+
+
+@functools.cache
+def _cases(architecture_name: str) -> list[tuple[str, Launch]]:
+    return list(cases_of(architecture(architecture_name)))
+
+
+def _examine_numbered(architecture_name: str, number: int) -> Resources:
+    """A launch cannot be sent to another process; its number can."""
+    return examine(*_cases(architecture_name)[number], architecture(architecture_name))
 
 
 def cases_of(target: Architecture) -> Iterator[tuple[str, Launch]]:
