@@ -15,6 +15,8 @@ import tempfile
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from itertools import groupby
+from operator import itemgetter
 from typing import Any
 
 import torch
@@ -92,12 +94,15 @@ def compile_all(names: list[str], progress: Callable[[int, int], None] | None = 
         raise ImportError('compiling kernels needs Triton: pip install "satn-fast[triton]"')
     if INTERPRETED:
         raise RuntimeError("TRITON_INTERPRET=1 is set, and an interpreted kernel cannot be compiled; unset it")
-    numbers = [(name, number) for name in names for number in range(len(_cases(name)))]
-    if len(numbers) < _WORTH_PROCESSES:
-        return _collected(map(_examine_numbered, *zip(*numbers, strict=True)), len(numbers), progress)
+    cases = [(name, launch, target) for target in map(architecture, names) for name, launch in cases_of(target)]
+    if len(cases) < _WORTH_PROCESSES:
+        return _collected((examine(*case) for case in cases), len(cases), progress)
+    numbers = [
+        (target.name, number) for target, group in groupby(cases, itemgetter(2)) for number, _ in enumerate(group)
+    ]
     # New processes instead of forked ones: PyTorch's threads do not survive a fork.
     with ProcessPoolExecutor(os.cpu_count(), mp_context=multiprocessing.get_context("spawn")) as pool:
-        return _collected(pool.map(_examine_numbered, *zip(*numbers, strict=True)), len(numbers), progress)
+        return _collected(pool.map(_examine_numbered, *zip(*numbers, strict=True)), len(cases), progress)
 
 
 def _collected(
@@ -112,13 +117,13 @@ def _collected(
 
 
 @functools.cache
-def _cases(architecture_name: str) -> list[tuple[str, Launch]]:
+def _cases_of(architecture_name: str) -> list[tuple[str, Launch]]:
     return list(cases_of(architecture(architecture_name)))
 
 
 def _examine_numbered(architecture_name: str, number: int) -> Resources:
     """A launch cannot be sent to another process; its number can."""
-    return examine(*_cases(architecture_name)[number], architecture(architecture_name))
+    return examine(*_cases_of(architecture_name)[number], architecture(architecture_name))
 
 
 def cases_of(target: Architecture) -> Iterator[tuple[str, Launch]]:
