@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from satn_fast.kernels.backend import set_backend
     from satn_fast.models import SATN, SourceModel
     from satn_fast.reference import SATNOutput
+    from satn_fast.streaming import Stream
 
 __version__ = "0.1.0"
 
@@ -31,6 +32,7 @@ _HOMES = {
     "SATNConfig": "satn_fast.config",
     "SATNOutput": "satn_fast.reference",
     "SourceModel": "satn_fast.models",
+    "Stream": "satn_fast.streaming",
     "accelerate": "satn_fast.acceleration",
     "graphed": "satn_fast.graphs",
     "restore": "satn_fast.acceleration",
@@ -44,6 +46,7 @@ __all__ = [
     "SATNConfig",
     "SATNOutput",
     "SourceModel",
+    "Stream",
     "__version__",
     "accelerate",
     "data",

@@ -89,7 +89,7 @@ def read_audio(path: str | os.PathLike[str], sample_rate: int | None = None, *, 
     if samples.shape[1] > 1 and not mix:
         raise AudioError(f"{name}: has {samples.shape[1]} channels, mono is expected; pass mix=True to average them")
     waveform = samples[:, 0] if samples.shape[1] == 1 else samples.mean(axis=1, dtype=np.float32)
-    _check_samples(waveform, name)
+    check_samples(waveform, name)
     if sample_rate is not None and sample_rate != rate:
         waveform = _resample(waveform, rate, sample_rate)
         if len(waveform) == 0:
@@ -172,7 +172,7 @@ def _decode(path: Path, name: str) -> tuple[Float32Array, int]:
     return samples, rate
 
 
-def _check_samples(waveform: Float32Array, name: str) -> None:
+def check_samples(waveform: Float32Array, name: str) -> None:
     finite = np.isfinite(waveform)
     if not finite.all():
         raise AudioError(

@@ -1,0 +1,38 @@
+"""A step of a stream against computing anew on everything heard so far, on this machine's processor."""
+
+import copy
+
+import pytest
+import torch
+
+from satn_fast import SATN, SATNConfig, Stream
+
+
+@pytest.mark.parametrize("preset", ["edge", "micro"])
+@pytest.mark.parametrize("n_heard", [500, 3000], ids=["after 5 s", "after 30 s"])
+@pytest.mark.parametrize("n_new", [1, 10, 50])
+def test_step(compare, preset, n_heard, n_new):
+    torch.manual_seed(0)
+    model = SATN(SATNConfig.preset(preset)).eval()
+    features, stream = torch.randn(1, n_heard, 120), Stream(model)
+    stream.push(features[:, :-n_new])
+    new = features[:, -n_new:]
+
+    @torch.no_grad()
+    def anew():
+        return model(features).logits
+
+    error = float((copy.copy(stream).push(new) - anew()).abs().max())
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        compare(
+            lambda: copy.copy(stream).push(new),
+            anew,
+            peer_name="the whole utterance anew",
+            max_error=error,
+            allowed=1e-4,
+            audio_seconds=n_new * 0.01,
+        )
+    finally:
+        torch.set_num_threads(threads)
