@@ -8,17 +8,19 @@ from __future__ import annotations
 import os
 import struct
 import wave
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
-from typing import BinaryIO, TypeAlias
+from typing import Any, BinaryIO, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from satn_fast.files import atomic_write
 
-__all__ = ["Audio", "AudioError", "read_audio", "write_wav"]
+__all__ = ["Audio", "AudioError", "open_audio", "read_audio", "write_wav"]
 
 Float32Array: TypeAlias = NDArray[np.float32]
 
@@ -147,8 +149,29 @@ def _as_int16(waveform: NDArray[np.generic], name: str) -> NDArray[np.int16]:
     return np.minimum(np.round(samples * 32768.0), 32767.0).astype(np.int16)
 
 
-def _decode(path: Path, name: str) -> tuple[Float32Array, int]:
-    """Samples `(frames, channels)` and rate of a file, or an `AudioError`."""
+@contextmanager
+def open_audio(path: str | os.PathLike[str]) -> Iterator[Any]:
+    """Open an audio file, an `AudioError` saying what is wrong with it; also while the block reads from it.
+
+    Args:
+        path: The file.
+
+    Yields:
+        A `soundfile.SoundFile`.
+
+    Raises:
+        AudioError: If the file is missing, empty, no audio, or its header lies.
+        ImportError: If `soundfile` is not installed.
+
+    Example:
+        >>> import tempfile
+        >>> path = Path(tempfile.mkdtemp()) / "silence.wav"
+        >>> write_wav(path, np.zeros(160, dtype=np.float32), 16000)
+        >>> with open_audio(path) as file:
+        ...     file.frames, file.samplerate
+        (160, 16000)
+    """
+    path, name = Path(path), os.fspath(path)
     if not path.exists():
         raise AudioError(f"{name}: no such file")
     if path.is_dir():
@@ -159,20 +182,32 @@ def _decode(path: Path, name: str) -> tuple[Float32Array, int]:
     soundfile = _soundfile()
     try:
         with soundfile.SoundFile(os.fspath(path)) as file:
-            declared, rate = int(file.frames), int(file.samplerate)
-            samples: Float32Array = file.read(dtype="float32", always_2d=True)
+            yield file
     except (soundfile.LibsndfileError, TypeError, OverflowError, MemoryError) as error:
         reason = str(getattr(error, "error_string", error)).rstrip(". ") or type(error).__name__
         raise AudioError(f"{name}: is not a readable audio file ({reason}); convert it to WAV or FLAC") from error
-    if len(samples) != declared:
-        raise AudioError(
-            f"{name}: is truncated, the header declares {declared} frames and {len(samples)} could be read; "
-            "copy or record it again"
-        )
+
+
+def _decode(path: Path, name: str) -> tuple[Float32Array, int]:
+    """Samples `(frames, channels)` and rate of a file, or an `AudioError`."""
+    with open_audio(path) as file:
+        declared, rate = int(file.frames), int(file.samplerate)
+        samples: Float32Array = file.read(dtype="float32", always_2d=True)
+    check_length(len(samples), declared, name)
     return samples, rate
 
 
+def check_length(read: int, declared: int, name: str) -> None:
+    """Refuse a file of which another number of frames could be read than its header declares."""
+    if read != declared:
+        raise AudioError(
+            f"{name}: is truncated, the header declares {declared} frames and {read} could be read; "
+            "copy or record it again"
+        )
+
+
 def check_samples(waveform: Float32Array, name: str) -> None:
+    """Refuse samples that are not finite or far outside [-1, 1]."""
     finite = np.isfinite(waveform)
     if not finite.all():
         raise AudioError(

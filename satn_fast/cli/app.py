@@ -7,6 +7,7 @@ from satn_fast.cli.doctor import doctor
 from satn_fast.cli.export import export, verify
 from satn_fast.cli.features import features
 from satn_fast.cli.predict import predict
+from satn_fast.cli.prepare import prepare
 
 app = typer.Typer(
     name="satn-fast",
@@ -19,5 +20,5 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-for command in (demo, features, predict, export, verify, doctor):
+for command in (demo, prepare, features, predict, export, verify, doctor):
     app.command()(command)

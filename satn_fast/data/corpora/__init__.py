@@ -1,0 +1,167 @@
+"""Corpora as they are published, read to utterances. One module each, which shows the corpus's layout.
+
+`read_corpus` reads any of them by name; `CORPORA` lists them. Audio is not opened here: `satn_fast.data.summary` does.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+from satn_fast.data.corpora import cremad, emodb, iemocap, librispeech, ravdess
+from satn_fast.data.corpora.audformat import read_audformat, write_audformat
+from satn_fast.data.corpora.audio_folder import read_audio_folder
+from satn_fast.data.corpora.labels import LabelMap, label_map, parse_labels, relabel
+from satn_fast.data.corpora.layout import LayoutError, Problems
+from satn_fast.data.corpora.pattern import read_pattern
+from satn_fast.data.manifest import Utterance, read_manifest
+
+__all__ = [
+    "CORPORA",
+    "Corpus",
+    "LabelMap",
+    "LayoutError",
+    "Preparation",
+    "Problems",
+    "parse_labels",
+    "read_corpus",
+    "write_audformat",
+]
+
+_NOTHING: Mapping[str, str | None] = MappingProxyType({})
+
+
+def _read_manifest(root: Path, problems: Problems) -> list[Utterance]:
+    utterances = []
+    for row in read_manifest(root):
+        if row.file.is_file():
+            utterances.append(row)
+        else:
+            problems.report(f"{row.file}: no such file, but {root} lists it; copy it there")
+    return utterances
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """How one corpus is read.
+
+    Attributes:
+        title: Its name as people write it.
+        read: Gives the utterances below a folder, with the corpus's own labels.
+        labels: What those labels become; `None` keeps them.
+        options: Names of the further arguments that `read` takes.
+    """
+
+    title: str
+    read: Callable[..., list[Utterance]]
+    labels: LabelMap | None = None
+    options: tuple[str, ...] = ()
+
+
+CORPORA: Mapping[str, Corpus] = MappingProxyType(
+    {
+        "iemocap": Corpus("IEMOCAP", iemocap.read_iemocap, iemocap.LABELS, ("merge_excited", "improvised_only")),
+        "ravdess": Corpus("RAVDESS", ravdess.read_ravdess, ravdess.LABELS),
+        "emodb": Corpus("EMO-DB", emodb.read_emodb, emodb.LABELS),
+        "cremad": Corpus("CREMA-D", cremad.read_cremad, cremad.LABELS),
+        "librispeech": Corpus("LibriSpeech", librispeech.read_librispeech, librispeech.LABELS),
+        "pattern": Corpus("file names by a pattern", read_pattern, options=("pattern",)),
+        "audio-folder": Corpus(
+            "Hugging Face audio folder", read_audio_folder, options=("label_column", "speaker_column")
+        ),
+        "audformat": Corpus("audformat", read_audformat, options=("table", "label_column", "speaker_column")),
+        "manifest": Corpus("a manifest of this library", _read_manifest),
+    }
+)
+
+
+def _flag(option: str, value: object) -> str:
+    """The option as it was written on the command line."""
+    return "--keep-excited-apart" if option == "merge_excited" and not value else f"--{option.replace('_', '-')}"
+
+
+def _without_repetitions(utterances: list[Utterance], problems: Problems) -> list[Utterance]:
+    """Each piece of audio once, as a manifest wants it."""
+    seen: set[tuple[Path, float | None, float | None]] = set()
+    kept = []
+    for row in utterances:
+        piece = (row.file, row.start, row.end)
+        if piece in seen:
+            problems.report(f"{row.file}: the same piece of audio is listed twice; drop one")
+        else:
+            seen.add(piece)
+            kept.append(row)
+    return kept
+
+
+@dataclass(frozen=True)
+class Preparation:
+    """A corpus that was read.
+
+    Attributes:
+        corpus: Its name in `CORPORA`.
+        utterances: With the new labels.
+        labels: What became of each of the corpus's labels; `None`: left out.
+        left_out: How many utterances were left out of each such label.
+        problems: What could not be used, one line each.
+    """
+
+    corpus: str
+    utterances: tuple[Utterance, ...]
+    labels: Mapping[str, str | None]
+    left_out: Mapping[str, int]
+    problems: tuple[str, ...] = ()
+
+
+def read_corpus(
+    name: str,
+    root: str | os.PathLike[str],
+    *,
+    labels: Mapping[str, str | None] = _NOTHING,
+    on_error: str = "stop",
+    **options: Any,
+) -> Preparation:
+    """Read a corpus as it is published.
+
+    Args:
+        name: One of `CORPORA`.
+        root: The folder it was unpacked to; for "manifest", the file.
+        labels: Changes of its label map, by the corpus's label or the usual new one; `None` leaves a label out.
+        on_error: "stop" at the first file that does not fit, or "skip" such files and list them.
+        options: For "iemocap": `merge_excited` (default true) and `improvised_only`. For "pattern": `pattern`. For
+            "audio-folder" and "audformat": `label_column`, `speaker_column`; for "audformat" also `table`.
+
+    Raises:
+        LayoutError: If the corpus is not known, does not take an option, or the folder is not laid out like it.
+
+    Example:
+        >>> import tempfile
+        >>> folder = Path(tempfile.mkdtemp())
+        >>> for clip in ("03a01Fa.wav", "03a01Wa.wav", "08a01Na.wav"):
+        ...     (folder / clip).touch()
+        >>> corpus = read_corpus("emodb", folder, labels={"neutral": None})
+        >>> [(row.speaker, row.label) for row in corpus.utterances], corpus.left_out
+        ([('03', 'happy'), ('03', 'angry')], {'N': 1})
+    """
+    if name not in CORPORA:
+        raise LayoutError(f"{name}: is no corpus known here; choose one of {', '.join(CORPORA)}")
+    corpus = CORPORA[name]
+    for option in options:
+        if option not in corpus.options:
+            takers = [other for other, entry in CORPORA.items() if option in entry.options]
+            reason = f"it is for {', '.join(takers)}" if takers else "no corpus does"
+            raise LayoutError(f"{name}: takes no {_flag(option, options[option])}; {reason}")
+    problems = Problems(on_error)
+    usual = corpus.labels
+    if not options.pop("merge_excited", True):
+        usual = iemocap.LABELS_EXCITED_APART
+    found = _without_repetitions(corpus.read(Path(root), problems, **options), problems)
+    mapping = label_map(found, usual, labels)
+    utterances, left_out = relabel(found, mapping, problems)
+    if not utterances:
+        raise LayoutError(f"{os.fspath(root)}: every utterance is left out by the label map; change it with --labels")
+    return Preparation(name, tuple(utterances), mapping, left_out, tuple(problems.found))
