@@ -17,7 +17,7 @@ __all__ = ["atomic_folder", "atomic_write"]
 
 
 @contextmanager
-def atomic_write(path: str | os.PathLike[str]) -> Iterator[Path]:
+def atomic_write(path: str | os.PathLike[str], *, durable: bool = True) -> Iterator[Path]:
     """Yield a temporary path that becomes `path` when the block ends without an error.
 
     The temporary path lies in the same folder and keeps the suffix of `path`, because many writers choose
@@ -26,6 +26,8 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[Path]:
 
     Args:
         path: The file to create or replace.
+        durable: Whether to wait until the content is on the disk. Without, a loss of power may leave an empty or torn
+            file under the final name; only for what its reader checks and can make again.
 
     Yields:
         The path to write to. It does not exist yet.
@@ -53,13 +55,15 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[Path]:
         yield temporary
         if not temporary.is_file():
             raise FileNotFoundError(f"{os.fspath(path)}: nothing was written to the temporary file {temporary}")
-        _flush(temporary)
+        if durable:
+            _flush(temporary)
         os.replace(temporary, target)
     except BaseException:
         with suppress(OSError):
             temporary.unlink()
         raise
-    _flush_folder(target.parent)
+    if durable:
+        _flush_folder(target.parent)
 
 
 @contextmanager

@@ -1,23 +1,32 @@
-"""Features in memory, and padded batches of utterances of similar length."""
+"""What a dataset is, the one in memory, and padded batches of utterances of similar length."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from satn_fast.audio import Audio, AudioError, read_audio
-from satn_fast.data import Utterance
-from satn_fast.frontend import LogMel
-
-Progress = Callable[[int, int], None]
-
 # Utterances that are sorted by length together. Larger wastes less padding, smaller mixes batches better.
 BATCHES_PER_BUCKET = 8
+
+
+class Utterances(Protocol):
+    """What training needs of a dataset: here in memory, or `ResidentFeatures` and `MappedFeatures`."""
+
+    @property
+    def features(self) -> Sequence[Tensor]:
+        """(T, F) of every utterance, unpadded."""
+
+    @property
+    def lengths(self) -> Sequence[int]:
+        """Frames of every utterance."""
+
+    def batch(self, indices: Sequence[int]) -> "Batch":
+        """Those utterances, in this order, padded to the longest of them."""
+
+    def __len__(self) -> int: ...
 
 
 @dataclass(frozen=True)
@@ -38,6 +47,15 @@ class FeatureDataset:
                 f"targets has {len(self.targets)} entries, features has {len(self.features)}; give one each"
             )
 
+    @property
+    def lengths(self) -> list[int]:
+        """Frames of every utterance."""
+        return [len(features) for features in self.features]
+
+    def batch(self, indices: Sequence[int]) -> "Batch":
+        """Those utterances, in this order, padded to the longest of them."""
+        return collate([(self.features[i], self.targets[i]) for i in indices])
+
     def __len__(self) -> int:
         return len(self.features)
 
@@ -55,52 +73,7 @@ class Batch(NamedTuple):
     """(B,) symbols of each utterance; 1 for class indices."""
 
 
-def extract_features(
-    utterances: Sequence[Utterance],
-    front_end: LogMel,
-    progress: Progress | None = None,
-    notify: Callable[[str], None] | None = None,
-) -> list[Tensor]:
-    """Computes the features of every utterance.
-
-    Args:
-        utterances: What to read; `start` and `end` (seconds) choose a part of the file.
-        front_end: The log-Mel front end; files at another rate are resampled to its rate.
-        progress: Called with (done, total) after each utterance.
-        notify: Told in one sentence how many utterances were resampled, if any were.
-
-    Returns:
-        (T, F) float32 tensors.
-
-    Raises:
-        AudioError: A file cannot be read, or is too short for a single frame; the message names it.
-    """
-    features, n_resampled = [], 0
-    for done, utterance in enumerate(utterances, start=1):
-        audio = read_audio(utterance.file, front_end.sample_rate)
-        n_resampled += audio.resampled
-        frames = torch.from_numpy(front_end(_part(utterance, audio)))
-        if not len(frames):
-            raise AudioError(f"{utterance.file}: is too short, give at least {front_end.frame_length} samples")
-        features.append(frames.float())
-        if progress is not None:
-            progress(done, len(utterances))
-    if n_resampled and notify is not None:
-        notify(f"{n_resampled} of {len(utterances)} utterances resampled to {front_end.sample_rate} Hz")
-    return features
-
-
-def _part(utterance: Utterance, audio: Audio) -> NDArray[np.float32]:
-    """The samples between the utterance's start and end."""
-    sample_rate = audio.sample_rate
-    start = round((utterance.start or 0.0) * sample_rate)
-    end = None if utterance.end is None else round(utterance.end * sample_rate)
-    if start >= len(audio.waveform):
-        raise AudioError(f"{utterance.file}: lasts {audio.duration:g} s, but the part starts at {utterance.start:g} s")
-    return audio.waveform[start:end]
-
-
-def batches(dataset: FeatureDataset, batch_size: int, generator: torch.Generator | None = None) -> Iterator[Batch]:
+def batches(dataset: Utterances, batch_size: int, generator: torch.Generator | None = None) -> Iterator[Batch]:
     """Yields every utterance once, in batches of similar length.
 
     Args:
@@ -109,17 +82,17 @@ def batches(dataset: FeatureDataset, batch_size: int, generator: torch.Generator
         generator: Shuffles the utterances and the batches; `None` keeps utterances sorted by length.
     """
     for indices in _bucketed(dataset, batch_size, generator):
-        yield collate([(dataset.features[i], dataset.targets[i]) for i in indices])
+        yield dataset.batch(indices)
 
 
-def _bucketed(dataset: FeatureDataset, batch_size: int, generator: torch.Generator | None) -> list[list[int]]:
+def _bucketed(dataset: Utterances, batch_size: int, generator: torch.Generator | None) -> list[list[int]]:
     """Indices of each batch: shuffled, then sorted by length inside buckets of a few batches."""
-    count = len(dataset)
+    count, lengths = len(dataset), dataset.lengths
     order = list(range(count)) if generator is None else torch.randperm(count, generator=generator).tolist()
     bucket = count if generator is None else batch_size * BATCHES_PER_BUCKET
     groups = []
     for start in range(0, count, max(bucket, 1)):
-        part = sorted(order[start : start + bucket], key=lambda index: len(dataset.features[index]))
+        part = sorted(order[start : start + bucket], key=lengths.__getitem__)
         groups += [part[i : i + batch_size] for i in range(0, len(part), batch_size)]
     if generator is None:
         return groups

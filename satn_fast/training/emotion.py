@@ -11,7 +11,7 @@ from satn_fast.config import SATNConfig
 from satn_fast.functional import attention_transfer_loss
 from satn_fast.models import SATN
 from satn_fast.reference import SourceModel
-from satn_fast.training.dataset import Batch, FeatureDataset
+from satn_fast.training.dataset import Batch, Utterances
 from satn_fast.training.loop import (
     EpochProgress,
     EpochRecord,
@@ -64,8 +64,8 @@ class TransferOptions:
 
 def train_emotion(
     config: SATNConfig,
-    training: FeatureDataset,
-    validation: FeatureDataset,
+    training: Utterances,
+    validation: Utterances,
     options: TrainingOptions | None = None,
     *,
     source: SourceModel | None = None,

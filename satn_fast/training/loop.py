@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from satn_fast.reference import Encoded
 from satn_fast.training.augmentation import SpecAugment
-from satn_fast.training.dataset import Batch, FeatureDataset, batches
+from satn_fast.training.dataset import Batch, Utterances, batches
 
 ModelT = TypeVar("ModelT", bound=nn.Module)
 
@@ -81,7 +81,7 @@ def mean_activity(encoded: Encoded, lengths: Tensor) -> Tensor:
 
 def fit(
     model: ModelT,
-    training: FeatureDataset,
+    training: Utterances,
     options: TrainingOptions,
     generator: torch.Generator,
     *,

@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.metrics import accuracy_score, confusion_matrix, f1_score, recall_score
 
 from satn_fast.reference import SATN
-from satn_fast.training.dataset import FeatureDataset, batches
+from satn_fast.training.dataset import Utterances, batches
 
 
 @dataclass(frozen=True)
@@ -74,9 +74,7 @@ def score(truth: ArrayLike, decision: ArrayLike, labels: Sequence[str]) -> Metri
 
 
 @torch.no_grad()
-def logits_of(
-    model: SATN, dataset: FeatureDataset, batch_size: int = 32
-) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+def logits_of(model: SATN, dataset: Utterances, batch_size: int = 32) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
     """Logits (N, n_labels) of every utterance and its class index (N,), sorted by length."""
     model.eval()
     logits, truth = [], []
@@ -86,7 +84,7 @@ def logits_of(
     return np.concatenate(logits), np.concatenate(truth)
 
 
-def evaluate(model: SATN, dataset: FeatureDataset, batch_size: int = 32) -> Metrics:
+def evaluate(model: SATN, dataset: Utterances, batch_size: int = 32) -> Metrics:
     """Scores a model on utterances with class indices of `model.config.labels`.
 
     Raises:

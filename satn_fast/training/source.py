@@ -6,7 +6,7 @@ from torch import Tensor
 
 from satn_fast.config import SATNConfig
 from satn_fast.models import SourceModel
-from satn_fast.training.dataset import Batch, FeatureDataset, batches
+from satn_fast.training.dataset import Batch, Utterances, batches
 from satn_fast.training.loop import (
     EpochProgress,
     EpochRecord,
@@ -23,8 +23,8 @@ BLANK = 0
 def train_source(
     config: SATNConfig,
     symbols: tuple[str, ...],
-    training: FeatureDataset,
-    validation: FeatureDataset,
+    training: Utterances,
+    validation: Utterances,
     options: TrainingOptions | None = None,
     progress: EpochProgress | None = None,
 ) -> TrainingResult[SourceModel]:
@@ -82,7 +82,7 @@ def _loss(model: SourceModel, batch: Batch, penalty: float) -> Tensor:
 
 
 @torch.no_grad()
-def phoneme_error_rate(model: SourceModel, dataset: FeatureDataset, batch_size: int = 32) -> float:
+def phoneme_error_rate(model: SourceModel, dataset: Utterances, batch_size: int = 32) -> float:
     """Edits per symbol between the greedy transcription and the truth (0 is perfect)."""
     model.eval()
     edits = symbols = 0
