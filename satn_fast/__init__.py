@@ -20,13 +20,14 @@ if TYPE_CHECKING:
     from satn_fast.frontend import LogMel
     from satn_fast.graphs import graphed
     from satn_fast.kernels.backend import set_backend
-    from satn_fast.models import SATN, SourceModel
+    from satn_fast.models import SATN, AutoencoderModel, SourceModel
     from satn_fast.reference import SATNOutput
     from satn_fast.streaming import Stream
 
 __version__ = "0.1.0"
 
 _HOMES = {
+    "AutoencoderModel": "satn_fast.models",
     "LogMel": "satn_fast.frontend",
     "SATN": "satn_fast.models",
     "SATNConfig": "satn_fast.config",
@@ -42,6 +43,7 @@ _SUBMODULES = ("data", "export", "functional", "reference")
 
 __all__ = [
     "SATN",
+    "AutoencoderModel",
     "LogMel",
     "SATNConfig",
     "SATNOutput",

@@ -33,7 +33,8 @@ from satn_fast.training import (
     train_emotion,
     train_source,
 )
-from satn_fast.training.loop import EpochProgress, EpochRecord
+from satn_fast.training.callbacks import Progress
+from satn_fast.training.task import EpochRecord
 
 SOURCE_EPOCHS = 12
 EMOTION_EPOCHS = 15
@@ -98,7 +99,7 @@ def run_demo(folder: Path, *, preset: str, transfer: str, seed: int, start: Star
             TrainingOptions(epochs=EMOTION_EPOCHS, seed=seed),
             source=source.model,
             transfer=TransferOptions(mode=mode),
-            progress=_epochs(start, f"emotions, transfer {mode}", EMOTION_EPOCHS, "ua"),
+            progress=_steps(start, f"emotions, transfer {mode}", "ua"),
         )
         for mode in dict.fromkeys(("none", transfer_options.mode))
     }
@@ -159,18 +160,18 @@ def _learn_phonemes(
         corpus.phonemes("validation", symbols),
         # Symbols take a higher rate than emotions and no augmentation: CTC is slow enough to get going.
         TrainingOptions(epochs=SOURCE_EPOCHS, learning_rate=4e-3, augmentation=None, seed=seed),
-        progress=_epochs(start, "phonemes (source task)", SOURCE_EPOCHS, "error_rate"),
+        progress=_steps(start, "phonemes (source task)", "error_rate"),
     )
 
 
-def _epochs(start: StartStage, description: str, epochs: int, figure: str) -> EpochProgress:
-    """A progress bar over epochs that shows one figure of merit."""
+def _steps(start: StartStage, description: str, figure: str) -> Progress:
+    """A progress bar over steps that shows one figure of merit."""
     update = start(description)
 
-    def after_epoch(record: EpochRecord) -> None:
-        update(int(record["epoch"]), epochs, note=f"{figure.replace('_', ' ')} {record[figure]:.2f}")
+    def after_step(done: int, total: int, record: EpochRecord | None) -> None:
+        update(done, total, note=f"{figure.replace('_', ' ')} {record[figure]:.2f}" if record else "")
 
-    return after_epoch
+    return after_step
 
 
 def _spread(features: Sequence[Tensor], count: int) -> list[NDArray[np.float32]]:

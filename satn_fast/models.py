@@ -33,3 +33,11 @@ class SourceModel(reference.SourceModel):
     def __init__(self, encoder_config: SATNConfig, symbols: tuple[str, ...], frames_per_score: int = 3) -> None:
         super().__init__(encoder_config, symbols, frames_per_score)
         use_fast_modules(self)
+
+
+class AutoencoderModel(reference.AutoencoderModel):
+    """An attention autoencoder for the source task, fast; see `satn_fast.reference.AutoencoderModel`."""
+
+    def __init__(self, encoder_config: SATNConfig) -> None:
+        super().__init__(encoder_config)
+        use_fast_modules(self)

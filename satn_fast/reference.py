@@ -346,9 +346,37 @@ class SourceModel(PretrainedModel):
         return zero_padded(self.head(groups.mean(2)), n_scores), n_scores
 
 
+class AutoencoderModel(PretrainedModel):
+    """The other source task, an attention autoencoder: the same encoder, whose hidden states give the features back.
+
+    Args:
+        encoder_config: The encoder's hyper-parameters; its labels are not used.
+
+    Example:
+        >>> model = AutoencoderModel(SATNConfig.preset("micro")).eval()
+        >>> model(torch.randn(2, 30, 120), torch.tensor([30, 10])).shape
+        torch.Size([2, 30, 120])
+    """
+
+    def __init__(self, encoder_config: SATNConfig) -> None:
+        super().__init__()
+        self.config = encoder_config
+        self.encoder = Encoder(encoder_config)
+        self.decoder = nn.Linear(encoder_config.channels, encoder_config.n_features)
+
+    def forward(self, features: Tensor, lengths: Tensor | None = None) -> Tensor:
+        """(B, T, F) features to (B, T, F), what the normalised features should be."""
+        return self.rebuild(self.encoder(features, lengths), lengths)
+
+    def rebuild(self, encoded: Encoded, lengths: Tensor | None = None) -> Tensor:
+        """Normalised features from what the encoder gave."""
+        return zero_padded(self.decoder(encoded.hidden), lengths)
+
+
 __all__ = [
     "SATN",
     "AttentivePooling",
+    "AutoencoderModel",
     "CausalConv1d",
     "Encoded",
     "Encoder",

@@ -9,16 +9,18 @@ together, `SpecAugment` and `Perturbation` change them, and `PerturbedUtterances
 from satn_fast.training.augmentation import SpecAugment, utterance_keys
 from satn_fast.training.cache import CacheError, CacheWarning, FeatureCache
 from satn_fast.training.dataset import Batch, FeatureDataset, batches
-from satn_fast.training.emotion import TransferOptions, train_emotion
+from satn_fast.training.emotion import train_emotion
 from satn_fast.training.extraction import extract_features
 from satn_fast.training.loader import PerturbedUtterances
-from satn_fast.training.loop import TrainingOptions, TrainingResult
+from satn_fast.training.loading import Versions
 from satn_fast.training.metrics import Metrics, evaluate, score
 from satn_fast.training.normalization import normalize_per_speaker
+from satn_fast.training.options import Hardware, TrainingOptions, TransferOptions
 from satn_fast.training.perturbation import Perturbation
 from satn_fast.training.sampler import LengthBuckets
-from satn_fast.training.source import phoneme_error_rate, train_source
+from satn_fast.training.source import phoneme_error_rate, train_autoencoder, train_source
 from satn_fast.training.stores import MappedFeatures, ResidentFeatures
+from satn_fast.training.trainer import TrainingResult
 
 __all__ = [
     "Batch",
@@ -26,6 +28,7 @@ __all__ = [
     "CacheWarning",
     "FeatureCache",
     "FeatureDataset",
+    "Hardware",
     "LengthBuckets",
     "MappedFeatures",
     "Metrics",
@@ -36,12 +39,14 @@ __all__ = [
     "TrainingOptions",
     "TrainingResult",
     "TransferOptions",
+    "Versions",
     "batches",
     "evaluate",
     "extract_features",
     "normalize_per_speaker",
     "phoneme_error_rate",
     "score",
+    "train_autoencoder",
     "train_emotion",
     "train_source",
     "utterance_keys",

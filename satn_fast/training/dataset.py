@@ -8,9 +8,6 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-# Utterances that are sorted by length together. Larger wastes less padding, smaller mixes batches better.
-BATCHES_PER_BUCKET = 8
-
 
 class Utterances(Protocol):
     """What training needs of a dataset: here in memory, or `ResidentFeatures` and `MappedFeatures`."""
@@ -73,30 +70,21 @@ class Batch(NamedTuple):
     """(B,) symbols of each utterance; 1 for class indices."""
 
 
-def batches(dataset: Utterances, batch_size: int, generator: torch.Generator | None = None) -> Iterator[Batch]:
-    """Yields every utterance once, in batches of similar length.
+def batches(dataset: Utterances, batch_size: int) -> Iterator[Batch]:
+    """Yields every utterance once, in batches of similar length: from the shortest to the longest.
 
     Args:
         dataset: The utterances.
-        batch_size: Utterances per batch; the last ones may be fewer.
-        generator: Shuffles the utterances and the batches; `None` keeps utterances sorted by length.
+        batch_size: Utterances per batch; the last one may have fewer.
     """
-    for indices in _bucketed(dataset, batch_size, generator):
+    for indices in by_length(dataset.lengths, range(len(dataset)), batch_size):
         yield dataset.batch(indices)
 
 
-def _bucketed(dataset: Utterances, batch_size: int, generator: torch.Generator | None) -> list[list[int]]:
-    """Indices of each batch: shuffled, then sorted by length inside buckets of a few batches."""
-    count, lengths = len(dataset), dataset.lengths
-    order = list(range(count)) if generator is None else torch.randperm(count, generator=generator).tolist()
-    bucket = count if generator is None else batch_size * BATCHES_PER_BUCKET
-    groups = []
-    for start in range(0, count, max(bucket, 1)):
-        part = sorted(order[start : start + bucket], key=lengths.__getitem__)
-        groups += [part[i : i + batch_size] for i in range(0, len(part), batch_size)]
-    if generator is None:
-        return groups
-    return [groups[i] for i in torch.randperm(len(groups), generator=generator).tolist()]
+def by_length(lengths: Sequence[int], indices: Sequence[int], batch_size: int) -> list[list[int]]:
+    """Those indices, sorted by length and cut into batches."""
+    order = sorted(indices, key=lengths.__getitem__)
+    return [order[i : i + batch_size] for i in range(0, len(order), batch_size)]
 
 
 def collate(items: Sequence[tuple[Tensor, Tensor]]) -> Batch:

@@ -1,166 +1,150 @@
 """Emotion recognition, with or without attention transferred from a source model."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from satn_fast.config import SATNConfig
-from satn_fast.functional import attention_transfer_loss
 from satn_fast.models import SATN
-from satn_fast.reference import SourceModel
+from satn_fast.training.callbacks import Progress
 from satn_fast.training.dataset import Batch, Utterances
-from satn_fast.training.loop import (
-    EpochProgress,
-    EpochRecord,
-    TrainingOptions,
-    TrainingResult,
-    fit,
-    mean_activity,
-    seeded,
+from satn_fast.training.loading import Share, Versions, as_versions
+from satn_fast.training.options import Hardware, TrainingOptions, TransferOptions
+from satn_fast.training.task import EpochRecord, Task, mean_activity
+from satn_fast.training.trainer import TrainingResult, fit, with_seed
+from satn_fast.training.transfer import (
+    Source,
+    check_source,
+    initialise,
+    initialised_parameters,
+    map_loss,
+    share_of_maps,
 )
-from satn_fast.training.metrics import logits_of, score
-
-TRANSFERS = ("none", "init", "map", "both")
-
-# What must agree between a source and a student, because their weights or their attention maps are compared.
-SHARED_BY_INIT = ("channels", "n_blocks", "kernel_size", "n_heads", "attention_window", "normalization", "front_end")
-SHARED_BY_MAP = ("n_heads", "attention_window", "front_end")
 
 
-@dataclass(frozen=True)
-class TransferOptions:
-    """How attention is transferred from a source model. The values are this project's choices.
+class EmotionTask(Task):
+    """Cross-entropy with label smoothing, the activity penalty, and the map loss where maps are compared.
 
-    Attributes:
-        mode: `"none"`; `"init"` starts from the source's encoder; `"map"` pulls the student's attention maps
-            towards those of the frozen source on the same utterance; `"both"`.
-        frozen_epochs: With `init`, epochs in which the encoder stays as the source left it.
-        map_loss: `"mse"`, `"kl"` or `"at"`, see `satn_fast.functional.attention_transfer_loss`.
-        map_weight: Factor of the map loss beside the cross-entropy.
+    Args:
+        model: The student.
+        options: How to train.
+        label_smoothing: Share of the probability given to the other labels.
+        source: Where attention is transferred from.
+        transfer: How.
     """
 
-    mode: str = "none"
-    frozen_epochs: int = 2
-    map_loss: str = "kl"
-    map_weight: float = 0.1
+    model: SATN
 
-    def __post_init__(self) -> None:
-        if self.mode not in TRANSFERS:
-            raise ValueError(f"mode is {self.mode!r}; choose one of {', '.join(TRANSFERS)}")
+    def __init__(
+        self,
+        model: SATN,
+        options: TrainingOptions,
+        label_smoothing: float,
+        source: Source | None,
+        transfer: TransferOptions,
+    ) -> None:
+        super().__init__(model, options)
+        self._label_smoothing = label_smoothing
+        self._transfer = transfer
+        # In a list, because it is no part of what is trained or saved.
+        self._sources = [source] if source is not None and transfer.compares_maps else []
 
-    @property
-    def initialises(self) -> bool:
-        """Whether the student starts from the source's encoder."""
-        return self.mode in ("init", "both")
+    def loss(self, features: Tensor, batch: Batch, share: Share) -> Tensor:
+        """See `Task.loss`."""
+        student = self.model.encoder(features, batch.lengths)
+        logits = self.model.classify(student, batch.lengths).logits
+        loss = share.utterances * F.cross_entropy(logits, batch.targets, label_smoothing=self._label_smoothing)
+        loss = loss + share.frames * self.options.activity_penalty * mean_activity(student, batch.lengths)
+        for source in self._sources:
+            weight = self._transfer.map_weight_at(self.current_epoch / self.options.epochs)
+            distance = map_loss(student, source, features, batch, self._transfer)
+            loss = loss + share_of_maps(share, self._transfer) * weight * distance
+        return loss
 
-    @property
-    def compares_maps(self) -> bool:
-        """Whether attention maps are compared while training."""
-        return self.mode in ("map", "both")
+    def count(self, batch: Batch) -> Tensor:
+        """(L + 1, L) decisions for every label, and in the last row the summed cross-entropy."""
+        logits = self.model(batch.features, batch.lengths).logits.float()
+        n_labels = logits.shape[1]
+        cells = batch.targets * n_labels + logits.argmax(-1)
+        counts = torch.zeros(n_labels + 1, n_labels, dtype=torch.float64, device=logits.device)
+        counts[:-1] = torch.bincount(cells, minlength=n_labels**2).view(n_labels, n_labels)
+        counts[-1, 0] = F.cross_entropy(logits, batch.targets, reduction="sum")
+        return counts
+
+    def figures(self, counts: Tensor) -> EpochRecord:
+        """`ua` and `validation_loss`."""
+        confusion = counts[:-1].cpu()
+        spoken = confusion.sum(1)
+        recalls = (confusion.diagonal() / spoken)[spoken > 0]
+        return {"ua": float(recalls.mean()), "validation_loss": float(counts[-1, 0].cpu() / spoken.sum())}
+
+    def merit(self, record: EpochRecord) -> tuple[float, ...]:
+        """The best UA; of equal ones that with the lowest loss."""
+        return record["ua"], -record["validation_loss"]
+
+    def parameter_groups(self) -> list[tuple[Sequence[nn.Parameter], float, int]]:
+        """What starts from the source apart from the rest."""
+        started = initialised_parameters(self.model, self._transfer)
+        if not started:
+            return super().parameter_groups()
+        theirs = {id(parameter) for parameter in started}
+        others = [parameter for parameter in self.model.parameters() if id(parameter) not in theirs]
+        transfer = self._transfer
+        return [(started, transfer.learning_rate_factor, transfer.frozen_epochs), (others, 1.0, 0)]
+
+    def on_fit_start(self) -> None:
+        """The source goes where the student is."""
+        for source in self._sources:
+            source.encoder.to(self.device).eval()
 
 
 def train_emotion(
     config: SATNConfig,
-    training: Utterances,
-    validation: Utterances,
+    training: Utterances | Versions,
+    validation: Utterances | None,
     options: TrainingOptions | None = None,
     *,
-    source: SourceModel | None = None,
+    source: Source | None = None,
     transfer: TransferOptions | None = None,
     label_smoothing: float = 0.1,
-    progress: EpochProgress | None = None,
+    hardware: Hardware | None = None,
+    folder: Path | None = None,
+    progress: Progress | None = None,
 ) -> TrainingResult[SATN]:
     """Learns to recognise emotions, keeping the epoch with the best UA on `validation` (ties: lowest loss).
 
     Args:
         config: The model.
-        training: Utterances with class indices of `config.labels`.
-        validation: Utterances of speakers that are neither in training nor in any evaluation.
+        training: Utterances with class indices of `config.labels`, in one version or several.
+        validation: Utterances of speakers that are neither in training nor in any evaluation; `None` keeps the last
+            epoch.
         options: How to train.
-        source: The source model; needed for every transfer but `"none"`.
+        source: The source model; needed for every transfer but `"none"`. Any model with an encoder will do.
         transfer: How to transfer.
         label_smoothing: Share of the probability given to the other labels.
-        progress: Called with each epoch's `loss`, `ua` and `validation_loss`.
+        hardware: On what; `None` takes one device, a GPU where there is one.
+        folder: Where a checkpoint and logs are kept; a checkpoint that is there is taken up.
+        progress: Told after every step; each epoch's record has `loss`, `ua` and `validation_loss`.
 
     Returns:
         The model and its history.
 
     Raises:
-        ValueError: No utterances, no epochs, no source for a transfer, or a source that does not fit.
+        ValueError: No utterances, no source for a transfer, or a source that does not fit.
+        CheckpointError: The checkpoint in `folder` is damaged.
+        FloatingPointError: The loss is not finite.
     """
     options, transfer = options or TrainingOptions(), transfer or TransferOptions()
-    if not (len(training) and len(validation) and options.epochs > 0):
-        raise ValueError("training and validation need at least one utterance each, and options at least one epoch")
-    _check_source(config, source, transfer)
-    with seeded(options.seed) as generator:
-        model = SATN(config)
-        if source is not None and transfer.initialises:
-            model.encoder.load_state_dict(source.encoder.state_dict())
-        else:
-            model.encoder.normalization.fit(training.features)
-
-        def validate() -> EpochRecord:
-            logits, truth = logits_of(model, validation)
-            loss = F.cross_entropy(torch.from_numpy(logits), torch.from_numpy(truth))
-            return {"ua": score(truth, logits.argmax(-1), config.labels).ua, "validation_loss": float(loss)}
-
-        def freeze(epoch: int) -> None:
-            frozen = transfer.initialises and epoch <= transfer.frozen_epochs
-            model.encoder.requires_grad_(not frozen)
-
-        return fit(
-            model,
-            training,
-            options,
-            generator,
-            loss_of=_loss(model, source, transfer, label_smoothing, options.activity_penalty),
-            validate=validate,
-            better=lambda record: (record["ua"], -record["validation_loss"]),
-            before_epoch=freeze,
-            progress=progress,
-        )
-
-
-def _loss(
-    model: SATN, source: SourceModel | None, transfer: TransferOptions, label_smoothing: float, penalty: float
-) -> Callable[[Batch], Tensor]:
-    """Cross-entropy and activity penalty, and the distance from the source's attention maps where compared."""
-
-    def loss_of(batch: Batch) -> Tensor:
-        student = model.encoder(batch.features, batch.lengths)
-        logits = model.classify(student, batch.lengths).logits
-        loss = F.cross_entropy(logits, batch.targets, label_smoothing=label_smoothing)
-        loss = loss + penalty * mean_activity(student, batch.lengths)
-        if source is None or not transfer.compares_maps:
-            return loss
-        with torch.no_grad():
-            teacher = source.encoder(batch.features, batch.lengths)
-        return loss + transfer.map_weight * attention_transfer_loss(
-            student.query,
-            student.key,
-            teacher.query,
-            teacher.key,
-            lengths=batch.lengths,
-            window=model.config.attention_window,
-            loss=transfer.map_loss,
-        )
-
-    return loss_of
-
-
-def _check_source(config: SATNConfig, source: SourceModel | None, transfer: TransferOptions) -> None:
-    if transfer.mode == "none":
-        return
-    if source is None:
-        raise ValueError(f"source is None, but transfer is {transfer.mode!r}; give a source model or transfer 'none'")
-    source.eval()
-    names = SHARED_BY_INIT if transfer.initialises else SHARED_BY_MAP
-    for name in names:
-        theirs, ours = getattr(source.config, name), getattr(config, name)
-        if theirs != ours:
-            raise ValueError(
-                f"source has {name} = {theirs!r}, the model {ours!r}; transfer {transfer.mode!r} needs both equal"
-            )
+    versions = as_versions(training, validation)
+    check_source(config, source, transfer)
+    model = with_seed(options.seed, lambda: SATN(config))
+    model.encoder.normalization.fit(versions.utterances.features)
+    if source is not None and transfer.initialises:
+        initialise(model, source, transfer)
+    task = EmotionTask(model, options, label_smoothing, source, transfer)
+    return fit(task, model, versions, validation, hardware=hardware, folder=folder, progress=progress)

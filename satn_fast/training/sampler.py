@@ -7,7 +7,8 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from torch.utils.data import Sampler
 
-from satn_fast.training.dataset import BATCHES_PER_BUCKET
+# Batches whose utterances are sorted by length together. More waste less padding, fewer mix batches better.
+BATCHES_PER_BUCKET = 8
 
 
 class LengthBuckets(Sampler[list[int]]):

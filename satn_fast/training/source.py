@@ -1,100 +1,171 @@
-"""The source task: recognising phonemes with connectionist temporal classification (Graves et al. 2006)."""
+"""The source tasks: recognising speech with connectionist temporal classification, and rebuilding masked features."""
+
+from __future__ import annotations
+
+from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from satn_fast.config import SATNConfig
-from satn_fast.models import SourceModel
+from satn_fast.models import AutoencoderModel, SourceModel
+from satn_fast.training.callbacks import Progress
 from satn_fast.training.dataset import Batch, Utterances, batches
-from satn_fast.training.loop import (
-    EpochProgress,
-    EpochRecord,
-    TrainingOptions,
-    TrainingResult,
-    fit,
-    mean_activity,
-    seeded,
-)
+from satn_fast.training.loading import Share, Versions, as_versions
+from satn_fast.training.options import Hardware, TrainingOptions
+from satn_fast.training.task import EpochRecord, Task, mean_activity
+from satn_fast.training.trainer import TrainingResult, fit, with_seed
 
 BLANK = 0
+
+
+class CtcTask(Task):
+    """CTC loss per symbol (Graves et al. 2006) and activity penalty."""
+
+    model: SourceModel
+
+    def loss(self, features: Tensor, batch: Batch, share: Share) -> Tensor:
+        """See `Task.loss`; utterances with fewer scores than symbols count nothing."""
+        encoded = self.model.encoder(features, batch.lengths)
+        scores, lengths = self.model.score(encoded, batch.lengths)
+        loss = F.ctc_loss(
+            scores.float().log_softmax(-1).transpose(0, 1),
+            batch.targets,
+            lengths,
+            batch.target_lengths,
+            blank=BLANK,
+            zero_infinity=True,
+        )
+        activity = mean_activity(encoded, batch.lengths)
+        return share.utterances * loss + share.frames * self.options.activity_penalty * activity
+
+    def count(self, batch: Batch) -> Tensor:
+        """(2,) edits and symbols."""
+        return torch.tensor(_edits(self.model, batch), dtype=torch.float64, device=batch.features.device)
+
+    def figures(self, counts: Tensor) -> EpochRecord:
+        """`error_rate`: edits per symbol."""
+        edits, symbols = counts.tolist()
+        return {"error_rate": edits / max(symbols, 1)}
+
+    def merit(self, record: EpochRecord) -> tuple[float, ...]:
+        """The lowest error rate."""
+        return (-record["error_rate"],)
+
+
+class AutoencoderTask(Task):
+    """Squared error of rebuilding the normalised features from the augmented ones, and activity penalty.
+
+    What SpecAugment hides has to be inferred from the rest, without which copying the input would do.
+    """
+
+    model: AutoencoderModel
+
+    def loss(self, features: Tensor, batch: Batch, share: Share) -> Tensor:
+        """See `Task.loss`."""
+        encoded = self.model.encoder(features, batch.lengths)
+        rebuilt = self.model.rebuild(encoded, batch.lengths)
+        wanted = self.model.encoder.normalization(batch.features, batch.lengths)
+        n_values = batch.lengths.sum().clamp(min=1) * wanted.shape[-1]
+        loss = (rebuilt - wanted).square().sum() / n_values
+        activity = mean_activity(encoded, batch.lengths)
+        return share.frames * (loss + self.options.activity_penalty * activity)
+
+    def count(self, batch: Batch) -> Tensor:
+        """(2,) summed squared error of unmasked utterances, and values."""
+        rebuilt = self.model(batch.features, batch.lengths).double()
+        wanted = self.model.encoder.normalization(batch.features, batch.lengths).double()
+        n_values = batch.lengths.sum().double() * wanted.shape[-1]
+        return torch.stack([(rebuilt - wanted).square().sum(), n_values])
+
+    def figures(self, counts: Tensor) -> EpochRecord:
+        """`error`: mean squared error, where 1 is that of guessing the mean."""
+        return {"error": float(counts[0] / counts[1])}
+
+    def merit(self, record: EpochRecord) -> tuple[float, ...]:
+        """The lowest error."""
+        return (-record["error"],)
 
 
 def train_source(
     config: SATNConfig,
     symbols: tuple[str, ...],
-    training: Utterances,
-    validation: Utterances,
+    training: Utterances | Versions,
+    validation: Utterances | None,
     options: TrainingOptions | None = None,
-    progress: EpochProgress | None = None,
+    *,
+    hardware: Hardware | None = None,
+    folder: Path | None = None,
+    progress: Progress | None = None,
 ) -> TrainingResult[SourceModel]:
     """Learns to recognise symbols, keeping the epoch with the lowest error rate on `validation`.
 
     Args:
         config: Of the encoder, the same as the emotion model's.
         symbols: The inventory; targets are `1 + index`, 0 is CTC's blank.
-        training: Utterances with symbol indices as targets.
-        validation: Utterances of other speakers.
+        training: Utterances with symbol indices as targets, in one version or several.
+        validation: Utterances of other speakers; `None` keeps the last epoch.
         options: How to train.
-        progress: Called with each epoch's `loss` and `error_rate`.
+        hardware: On what; `None` takes one device, a GPU where there is one.
+        folder: Where a checkpoint and logs are kept; a checkpoint that is there is taken up.
+        progress: Told after every step; each epoch's record has `loss` and `error_rate`.
 
     Returns:
         The model and its history.
 
     Raises:
-        ValueError: There are no utterances or no epochs.
+        ValueError: There are no utterances.
+        CheckpointError: The checkpoint in `folder` is damaged.
+        FloatingPointError: The loss is not finite.
     """
-    options = options or TrainingOptions()
-    if not (len(training) and len(validation) and options.epochs > 0):
-        raise ValueError("training and validation need at least one utterance each, and options at least one epoch")
-    with seeded(options.seed) as generator:
-        model = SourceModel(config, symbols)
-        model.encoder.normalization.fit(training.features)
-
-        def validate() -> EpochRecord:
-            return {"error_rate": phoneme_error_rate(model, validation)}
-
-        return fit(
-            model,
-            training,
-            options,
-            generator,
-            loss_of=lambda batch: _loss(model, batch, options.activity_penalty),
-            validate=validate,
-            better=lambda record: (-record["error_rate"],),
-            progress=progress,
-        )
+    options, versions = options or TrainingOptions(), as_versions(training, validation)
+    model = with_seed(options.seed, lambda: SourceModel(config, symbols))
+    model.encoder.normalization.fit(versions.utterances.features)
+    task = CtcTask(model, options)
+    return fit(task, model, versions, validation, hardware=hardware, folder=folder, progress=progress)
 
 
-def _loss(model: SourceModel, batch: Batch, penalty: float) -> Tensor:
-    """CTC loss per symbol and activity penalty; utterances with fewer scores than symbols count nothing."""
-    encoded = model.encoder(batch.features, batch.lengths)
-    scores, lengths = model.score(encoded, batch.lengths)
-    loss = F.ctc_loss(
-        scores.log_softmax(-1).transpose(0, 1),
-        batch.targets,
-        lengths,
-        batch.target_lengths,
-        blank=BLANK,
-        zero_infinity=True,
-    )
-    return loss + penalty * mean_activity(encoded, batch.lengths)
+def train_autoencoder(
+    config: SATNConfig,
+    training: Utterances | Versions,
+    validation: Utterances | None,
+    options: TrainingOptions | None = None,
+    *,
+    hardware: Hardware | None = None,
+    folder: Path | None = None,
+    progress: Progress | None = None,
+) -> TrainingResult[AutoencoderModel]:
+    """Learns to rebuild features, keeping the epoch with the lowest `error` on `validation`.
+
+    Targets of the utterances play no part. Arguments, result and errors are otherwise those of `train_source`.
+    """
+    options, versions = options or TrainingOptions(), as_versions(training, validation)
+    model = with_seed(options.seed, lambda: AutoencoderModel(config))
+    model.encoder.normalization.fit(versions.utterances.features)
+    task = AutoencoderTask(model, options)
+    return fit(task, model, versions, validation, hardware=hardware, folder=folder, progress=progress)
 
 
 @torch.no_grad()
 def phoneme_error_rate(model: SourceModel, dataset: Utterances, batch_size: int = 32) -> float:
     """Edits per symbol between the greedy transcription and the truth (0 is perfect)."""
     model.eval()
+    counts = [_edits(model, batch) for batch in batches(dataset, batch_size)]
+    return sum(edits for edits, _ in counts) / max(sum(symbols for _, symbols in counts), 1)
+
+
+def _edits(model: SourceModel, batch: Batch) -> tuple[int, int]:
+    """Edits of the greedy transcriptions of a batch, and its symbols."""
     edits = symbols = 0
-    for batch in batches(dataset, batch_size):
-        scores, lengths = model(batch.features, batch.lengths)
-        best = scores.argmax(-1)
-        for row in range(len(best)):
-            heard = collapse(best[row, : lengths[row]].tolist())
-            spoken = batch.targets[row, : batch.target_lengths[row]].tolist()
-            edits += edit_distance(heard, spoken)
-            symbols += len(spoken)
-    return edits / max(symbols, 1)
+    scores, lengths = model(batch.features, batch.lengths)
+    best = scores.argmax(-1)
+    for row in range(len(best)):
+        heard = collapse(best[row, : lengths[row]].tolist())
+        spoken = batch.targets[row, : batch.target_lengths[row]].tolist()
+        edits += edit_distance(heard, spoken)
+        symbols += len(spoken)
+    return edits, symbols
 
 
 def collapse(path: list[int]) -> list[int]:

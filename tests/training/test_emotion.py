@@ -4,7 +4,7 @@ import dataclasses
 import pytest
 import torch
 
-from satn_fast import SourceModel
+from satn_fast import SATN, AutoencoderModel, SourceModel
 from satn_fast.functional import attention_transfer_loss
 from satn_fast.training import TrainingOptions, TransferOptions, evaluate, train_emotion
 from satn_fast.training.dataset import collate
@@ -97,8 +97,7 @@ def test_transfer_without_a_source_is_refused(mode):
     ("mode", "changes", "name"),
     [
         ("init", {"channels": 12}, "channels"),
-        ("init", {"normalization": "utterance"}, "normalization"),
-        ("map", {"n_heads": 4}, "n_heads"),
+        ("init", {"n_heads": 4}, "n_heads"),
         ("both", {"attention_window": 3}, "attention_window"),
         ("map", {"front_end": {"preset": "psf", "n_mels": 2}}, "front_end"),
     ],
@@ -108,6 +107,103 @@ def test_a_source_that_does_not_fit_is_named(mode, changes, name):
         train_emotion(
             CONFIG, emotions(4, 0), emotions(4, 1), QUICK, source=a_source(**changes), transfer=TransferOptions(mode)
         )
+
+
+@pytest.mark.parametrize(
+    ("part", "changes", "name"),
+    [("tcn", {"n_blocks": 3}, "n_blocks"), ("attention", {"n_heads": 4}, "n_heads")],
+)
+def test_only_the_part_that_is_transferred_has_to_fit(part, changes, name):
+    other = {"tcn": "attention", "attention": "tcn"}[part]
+    for chosen, refused in ((part, True), (other, False)):
+        transfer = TransferOptions("init", part=chosen, frozen_epochs=2)
+        source = a_source(**changes)
+        if refused:
+            with pytest.raises(ValueError, match=f"source has {name}"):
+                train_emotion(CONFIG, emotions(8, 0), emotions(4, 1), QUICK, source=source, transfer=transfer)
+            continue
+        encoder = train_emotion(
+            CONFIG, emotions(8, 0), emotions(4, 1), QUICK, source=source, transfer=transfer
+        ).model.encoder
+        copied = getattr(encoder, chosen).state_dict()
+        assert all(torch.equal(copied[k], v) for k, v in getattr(source.encoder, chosen).state_dict().items())
+        assert not torch.equal(
+            next(iter(getattr(encoder, part).parameters())), next(iter(getattr(source.encoder, part).parameters()))
+        )
+
+
+def test_statistics_come_from_the_training_data_where_normalisation_differs():
+    source = a_source(normalization="utterance")
+    source.encoder.normalization.mean.fill_(7.0)
+    data = emotions(8, 0)
+    ours = train_emotion(CONFIG, data, None, QUICK, source=source, transfer=TransferOptions("init")).model
+    torch.testing.assert_close(ours.encoder.normalization.mean, torch.cat(data.features).mean(0))
+    same = train_emotion(
+        dataclasses.replace(CONFIG, normalization="utterance"),
+        data,
+        None,
+        QUICK,
+        source=source,
+        transfer=TransferOptions("init"),
+    ).model
+    assert (same.encoder.normalization.mean == 7.0).all()
+
+
+def test_what_starts_from_the_source_can_learn_more_slowly():
+    def distance(factor):
+        source = a_source()
+        transfer = TransferOptions("init", frozen_epochs=0, learning_rate_factor=factor)
+        model = train_emotion(CONFIG, emotions(24, 0), None, QUICK, source=source, transfer=transfer).model
+        ours, theirs = model.encoder.attention.query.weight, source.encoder.attention.query.weight
+        return float((ours - theirs).detach().norm())
+
+    assert distance(0.0) == 0.0
+    assert 0.0 < distance(0.1) < 0.3 * distance(1.0)
+
+
+def test_heads_of_the_source_can_be_chosen():
+    source = a_source(n_heads=4)
+    with pytest.raises(ValueError, match="the source offers 4 heads, the model has n_heads = 2"):
+        train_emotion(CONFIG, emotions(8, 0), None, QUICK, source=source, transfer=TransferOptions("map"))
+    with pytest.raises(ValueError, match="heads 0 to 3"):
+        train_emotion(CONFIG, emotions(8, 0), None, QUICK, source=source, transfer=TransferOptions("map", heads=(0, 4)))
+    weights = [
+        train_emotion(
+            CONFIG, emotions(8, 0), None, QUICK, source=source, transfer=TransferOptions("map", heads=heads)
+        ).model.encoder.attention.query.weight
+        for heads in ((0, 1), (0, 1), (2, 3))
+    ]
+    assert torch.equal(weights[0], weights[1])
+    assert not torch.equal(weights[0], weights[2])
+
+
+def test_any_model_with_an_encoder_is_a_source():
+    for source in (AutoencoderModel(CONFIG), SATN(dataclasses.replace(CONFIG, labels=("x", "y", "z")))):
+        result = train_emotion(
+            CONFIG, emotions(8, 0), None, QUICK, source=source, transfer=TransferOptions("both", frozen_epochs=2)
+        )
+        assert torch.equal(result.model.encoder.attention.query.weight, source.encoder.attention.query.weight)
+
+
+def test_map_weight_falls_to_nothing_or_stays():
+    falling = TransferOptions("map", map_weight=0.4, map_schedule="falling")
+    assert falling.map_weight_at(0.0) == 0.4
+    assert falling.map_weight_at(0.5) == pytest.approx(0.2)
+    assert falling.map_weight_at(1.0) == pytest.approx(0.0)
+    assert TransferOptions("map", map_weight=0.4).map_weight_at(1.0) == 0.4
+
+
+def test_without_validation_the_last_epoch_is_kept():
+    result = train_emotion(CONFIG, emotions(8, 0), None, QUICK)
+    assert result.best_epoch == 2
+    assert [sorted(record) for record in result.history] == [["epoch", "loss"]] * 2
+
+
+def test_training_stops_when_validation_gets_no_better():
+    options = TrainingOptions(epochs=9, learning_rate=1e-9, patience=3)
+    result = train_emotion(CONFIG, emotions(8, 0), emotions(8, 1), options)
+    assert len(result.history) < 9
+    assert len(result.history) - result.best_epoch == 3
 
 
 def test_map_works_between_models_of_different_width():

@@ -1,0 +1,157 @@
+"""One training run on PyTorch Lightning: one process or many, with checkpoints to take it up from."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Generic, TypeVar
+
+import torch
+from pytorch_lightning import Callback, Trainer
+from pytorch_lightning.callbacks import ModelCheckpoint
+from pytorch_lightning.loggers import CSVLogger, Logger, TensorBoardLogger
+from torch import nn
+
+from satn_fast.training.callbacks import KeepBest, Progress, Stopwatch, TellProgress
+from satn_fast.training.checkpoint import SafetensorsCheckpointIO
+from satn_fast.training.dataset import Utterances
+from satn_fast.training.loading import Versions, training_loader, validation_loader
+from satn_fast.training.options import Hardware
+from satn_fast.training.task import EpochRecord, Task
+
+ModelT = TypeVar("ModelT", bound=nn.Module)
+
+CHECKPOINT = "last.ckpt"
+
+
+@dataclass(frozen=True)
+class TrainingResult(Generic[ModelT]):
+    """The best model on the validation utterances, and a record of every epoch.
+
+    Attributes:
+        model: In evaluation mode, on the CPU.
+        history: For each epoch `epoch`, `loss` and the validation figures.
+        best_epoch: The epoch that `model` is from; without validation the last one.
+        throughput: `utterances_per_second` of this process, and the share of time in `data`, `forward`, `backward` and
+            `optimizer`.
+    """
+
+    model: ModelT
+    history: list[EpochRecord]
+    best_epoch: int
+    throughput: dict[str, float] = field(default_factory=dict)
+
+
+def fit(
+    task: Task,
+    model: ModelT,
+    training: Versions,
+    validation: Utterances | None,
+    *,
+    hardware: Hardware | None = None,
+    folder: Path | None = None,
+    progress: Progress | None = None,
+) -> TrainingResult[ModelT]:
+    """Trains a task's model and keeps its best epoch.
+
+    Args:
+        task: What to train.
+        model: The task's model.
+        training: The training utterances.
+        validation: Choose the epoch; `None` keeps the last.
+        hardware: On what; `None` takes one device, a GPU where there is one.
+        folder: Where a checkpoint is kept after every epoch, and logs (CSV, and TensorBoard where that is installed).
+            A checkpoint that is there already is taken up: the numbers are those of a run that was never interrupted.
+        progress: Told after every step.
+
+    Returns:
+        The model with the weights of its best epoch, on every process.
+
+    Raises:
+        CheckpointError: The checkpoint in `folder` is damaged.
+        FloatingPointError: The loss is not finite; the message says when.
+    """
+    hardware = hardware or Hardware()
+    kept, stopwatch = KeepBest(task.options.patience), Stopwatch()
+    callbacks: list[Callback] = [stopwatch, kept]
+    if progress is not None:
+        callbacks.append(TellProgress(progress, kept))
+    checkpoint = None if folder is None else folder / CHECKPOINT
+    if checkpoint is not None:
+        callbacks.append(_every_epoch(checkpoint))
+    task.validates = validation is not None
+    with _undisturbed():
+        trainer = Trainer(
+            accelerator=hardware.accelerator,
+            devices=hardware.devices,
+            num_nodes=hardware.nodes,
+            strategy="ddp" if hardware.devices * hardware.nodes > 1 else "auto",
+            precision=hardware.precision,  # type: ignore[arg-type]
+            max_epochs=task.options.epochs,
+            gradient_clip_val=task.options.gradient_norm,
+            callbacks=callbacks,
+            logger=[] if folder is None else _loggers(folder),
+            log_every_n_steps=1,
+            plugins=[SafetensorsCheckpointIO()],
+            enable_checkpointing=checkpoint is not None,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            num_sanity_val_steps=0,
+            use_distributed_sampler=False,
+        )
+        place = {"rank": trainer.global_rank, "world_size": trainer.world_size}
+        batch_size, seed = task.options.batch_size, task.options.seed
+        trainer.fit(
+            task,
+            training_loader(training, batch_size, seed, **place),
+            None if validation is None else validation_loader(validation, batch_size, **place),
+            ckpt_path=checkpoint if checkpoint is not None and checkpoint.exists() else None,
+        )
+    model.load_state_dict(kept.weights)
+    return TrainingResult(model.cpu().eval(), kept.history, kept.best_epoch, stopwatch.throughput())
+
+
+def with_seed(seed: int, build: Callable[[], ModelT]) -> ModelT:
+    """Builds a model whose initial weights depend on the seed alone; random numbers outside are left alone."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return build()
+
+
+def _every_epoch(checkpoint: Path) -> ModelCheckpoint:
+    return ModelCheckpoint(
+        dirpath=checkpoint.parent,
+        filename=checkpoint.stem,
+        save_on_train_epoch_end=True,
+        enable_version_counter=False,
+    )
+
+
+def _loggers(folder: Path) -> list[Logger]:
+    loggers: list[Logger] = [CSVLogger(folder, name="", version="logs")]
+    try:
+        loggers.append(TensorBoardLogger(folder, name="", version="logs"))
+    except ModuleNotFoundError:
+        logging.getLogger(__name__).info("no TensorBoard logs: tensorboard is not installed")
+    return loggers
+
+
+@contextmanager
+def _undisturbed() -> Iterator[None]:
+    """Leaves the random numbers outside alone, and keeps Lightning from talking about itself."""
+    devices = list(range(torch.cuda.device_count()))
+    talk = [logging.getLogger(name) for name in ("pytorch_lightning", "lightning_fabric")]
+    levels = [logger.level for logger in talk]
+    with torch.random.fork_rng(devices), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module="pytorch_lightning|lightning_fabric|lightning_utilities")
+        for logger in talk:
+            logger.setLevel(logging.ERROR)
+        try:
+            yield
+        finally:
+            for logger, level in zip(talk, levels, strict=True):
+                logger.setLevel(level)
