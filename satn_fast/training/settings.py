@@ -1,0 +1,243 @@
+"""Every setting of a training run: what the command line, a YAML file and a run folder hold.
+
+A setting is plain data, and its `Annotated` text is its help. The values are this project's choices.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Annotated, Any, Literal, Self
+
+from satn_fast.config import SATNConfig
+from satn_fast.training.augmentation import SpecAugment
+from satn_fast.training.options import Hardware, TrainingOptions, TransferOptions
+
+# Source tasks are learned on the same kind of model as emotions, or little could be transferred.
+DEFAULT_PRESET = "edge"
+
+DATA, MODEL, TRAINING, TRANSFER, HARDWARE = "Data", "Model", "Training", "Attention transfer", "Hardware"
+
+
+@dataclass(frozen=True)
+class Help:
+    """What a setting is for, and the panel of the help that shows it."""
+
+    text: str
+    panel: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """What both tasks have in common.
+
+    Raises:
+        ValueError: A value cannot be used; the message names it and the remedy.
+    """
+
+    validation: Annotated[
+        str,
+        Help(
+            "Who chooses the best epoch: `auto` draws an eighth of the speakers where there are at least 8, else nobody"
+            " and the last epoch is kept; `none`; a share such as 0.2; or names of speakers between commas.",
+            DATA,
+        ),
+    ] = "auto"
+    speeds: Annotated[
+        str, Help("Every epoch draws one of these factors of tempo and pitch for each utterance.", DATA)
+    ] = "0.9,1,1.1"
+    cache: Annotated[str | None, Help("Folder that keeps features for the next run.", DATA)] = None
+    keep: Annotated[
+        Literal["device", "disk"],
+        Help("Where features are while training: on the device, or in a file that is mapped to memory.", DATA),
+    ] = "device"
+    on_error: Annotated[
+        Literal["stop", "skip"], Help("At an audio file that cannot be used: stop, or skip it and name it.", DATA)
+    ] = "stop"
+    model: Annotated[
+        str | None,
+        Help('Fields of the configuration to change, as JSON: \'{"channels": 48, "dropout": 0.2}\'.', MODEL),
+    ] = None
+    epochs: Annotated[int, Help("Passes over the training utterances.", TRAINING)] = 30
+    batch_size: Annotated[int, Help("Utterances per step, over all devices.", TRAINING)] = 16
+    learning_rate: Annotated[float, Help("The highest; a tenth of the steps lead up to it, a cosine down.", TRAINING)] = (
+        2e-3
+    )
+    weight_decay: Annotated[float, Help("Of AdamW.", TRAINING)] = 1e-2
+    gradient_norm: Annotated[float, Help("Gradients are scaled down to this norm.", TRAINING)] = 5.0
+    activity_penalty: Annotated[
+        float, Help("Factor of the mean square of what the TCN gives; without it attention saturates.", TRAINING)
+    ] = 1e-3
+    spec_augment: Annotated[
+        bool | None, Help("Hide bands and stretches of time; by default for everything but ctc.", TRAINING)
+    ] = None
+    patience: Annotated[
+        int | None, Help("Stop after so many epochs in which validation got no better; none by default.", TRAINING)
+    ] = None
+    seed: Annotated[int, Help("Decides initial weights, order, dropout, augmentation and drawn speakers.", TRAINING)] = 0
+    accelerator: Annotated[Literal["auto", "cpu", "gpu"], Help("auto: a GPU where there is one.", HARDWARE)] = "auto"
+    devices: Annotated[int, Help("Processes per machine, one GPU each.", HARDWARE)] = 1
+    nodes: Annotated[int, Help("Machines; start each with torchrun.", HARDWARE)] = 1
+    precision: Annotated[Literal["32-true", "bf16-mixed", "16-mixed"], Help("Of the arithmetic.", HARDWARE)] = "32-true"
+
+    def __post_init__(self) -> None:
+        self.training_options()
+        self.hardware()
+        self.speed_factors()
+        self.model_changes()
+
+    def training_options(self) -> TrainingOptions:
+        """How to train."""
+        return TrainingOptions(
+            epochs=self.epochs,
+            batch_size=self.batch_size,
+            learning_rate=self.learning_rate,
+            weight_decay=self.weight_decay,
+            gradient_norm=self.gradient_norm,
+            activity_penalty=self.activity_penalty,
+            augmentation=SpecAugment() if self.hides() else None,
+            patience=self.patience,
+            seed=self.seed,
+        )
+
+    def hides(self) -> bool:
+        """Whether SpecAugment is used."""
+        return self.spec_augment is not False
+
+    def hardware(self) -> Hardware:
+        """Where to train."""
+        return Hardware(self.accelerator, self.devices, self.nodes, self.precision)
+
+    def speed_factors(self) -> tuple[float, ...]:
+        """The speeds as numbers."""
+        return _numbers("speeds", self.speeds)
+
+    def model_changes(self) -> dict[str, Any]:
+        """Fields of the configuration that were set by hand."""
+        if self.model is None:
+            return {}
+        try:
+            changes = json.loads(self.model)
+        except ValueError as error:
+            raise ValueError(f"model is {self.model!r}, which is no JSON ({error})") from error
+        known = {field.name for field in fields(SATNConfig)} - {"labels"}
+        if not isinstance(changes, dict) or not changes.keys() <= known:
+            raise ValueError(f"model is {self.model!r}; give a JSON object with fields of {', '.join(sorted(known))}")
+        return changes
+
+    def plain(self) -> dict[str, Any]:
+        """All settings by name, as plain data."""
+        return asdict(self)
+
+    @classmethod
+    def read(cls, values: Mapping[str, Any]) -> Self:
+        """Settings from plain data.
+
+        Raises:
+            ValueError: A name is no setting; the message names it.
+        """
+        known = {field.name for field in fields(cls)}
+        if unknown := sorted(set(values) - known):
+            raise ValueError(f"{', '.join(unknown)}: no such setting; there are {', '.join(sorted(known))}")
+        return cls(**values)
+
+
+@dataclass(frozen=True, kw_only=True)
+class EmotionSettings(Settings):
+    """Settings of `satn-fast train`."""
+
+    preset: Annotated[
+        Literal["auto", "base", "large", "edge", "micro"],
+        Help(f"The model; auto is that of the source, or {DEFAULT_PRESET} without one.", MODEL),
+    ] = "auto"
+    per_speaker: Annotated[
+        bool,
+        Help(
+            "Standardise features per speaker. Uses unlabelled recordings of everybody who is to be recognised, those "
+            "of the evaluation included.",
+            DATA,
+        ),
+    ] = False
+    label_smoothing: Annotated[float, Help("Share of the probability given to the other labels.", TRAINING)] = 0.1
+    calibrate: Annotated[
+        bool, Help("Fit a temperature on the validation speakers, and divide the classifier by it.", TRAINING)
+    ] = True
+    leave_out: Annotated[
+        Literal["none", "speaker", "session"],
+        Help("Cross-validation: train once without each speaker, or session, and evaluate on those left out.", DATA),
+    ] = "none"
+    seeds: Annotated[int, Help("Train with so many seeds, from --seed on.", TRAINING)] = 1
+    source: Annotated[
+        str | None, Help("Checkpoint to transfer from: of `pretrain`, or any other with an encoder.", TRANSFER)
+    ] = None
+    transfer: Annotated[
+        Literal["auto", "none", "init", "map", "both"],
+        Help("init: start from the source's weights; map: follow its attention maps; auto: both with a source.", TRANSFER),
+    ] = "auto"
+    part: Annotated[
+        Literal["encoder", "tcn", "attention"], Help("What starts from the source's weights.", TRANSFER)
+    ] = "encoder"
+    frozen_epochs: Annotated[int, Help("Epochs in which that part stays as it was.", TRANSFER)] = 2
+    learning_rate_factor: Annotated[float, Help("That part learns at the learning rate times this.", TRANSFER)] = 1.0
+    map_loss: Annotated[Literal["mse", "kl", "at"], Help("Distance between attention maps.", TRANSFER)] = "kl"
+    map_weight: Annotated[float, Help("Its factor beside the cross-entropy.", TRANSFER)] = 0.1
+    map_schedule: Annotated[
+        Literal["constant", "falling"], Help("Whether that factor stays, or falls to zero.", TRANSFER)
+    ] = "constant"
+    heads: Annotated[
+        str | None, Help("The source's heads that the model's follow, between commas; default: in order.", TRANSFER)
+    ] = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.transfer_options()
+        if self.seeds < 1:
+            raise ValueError(f"seeds is {self.seeds}; give a number from 1")
+        if not 0 <= self.label_smoothing < 1:
+            raise ValueError(f"label_smoothing is {self.label_smoothing}; give a share in [0, 1)")
+        if self.source is None and self.transfer not in ("auto", "none"):
+            raise ValueError(f"transfer is {self.transfer!r}, but there is no source; give one, or transfer none")
+
+    def transfer_options(self) -> TransferOptions:
+        """What to transfer."""
+        mode = self.transfer if self.transfer != "auto" else "none" if self.source is None else "both"
+        return TransferOptions(
+            mode=mode,
+            part=self.part,
+            frozen_epochs=self.frozen_epochs,
+            learning_rate_factor=self.learning_rate_factor,
+            map_loss=self.map_loss,
+            map_weight=self.map_weight,
+            map_schedule=self.map_schedule,
+            heads=None if self.heads is None else tuple(int(head) for head in _numbers("heads", self.heads)),
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class SourceSettings(Settings):
+    """Settings of `satn-fast pretrain`."""
+
+    preset: Annotated[Literal["base", "large", "edge", "micro"], Help("The model.", MODEL)] = DEFAULT_PRESET
+    task: Annotated[
+        Literal["ctc", "autoencoder"], Help("Recognise speech, or rebuild features of which parts are hidden.", TRAINING)
+    ] = "ctc"
+    targets: Annotated[
+        Literal["auto", "phonemes", "characters"],
+        Help("What ctc recognises: the manifest's column phonemes, or the letters of text; auto: what is there.", DATA),
+    ] = "auto"
+    # CTC is slow to get going: symbols take a higher rate than emotions, and nothing hidden.
+    epochs: Annotated[int, Help("Passes over the training utterances.", TRAINING)] = 12
+    learning_rate: Annotated[float, Help("The highest; a tenth of the steps lead up to it, a cosine down.", TRAINING)] = (
+        4e-3
+    )
+    def hides(self) -> bool:
+        """Whether SpecAugment is used."""
+        return self.task == "autoencoder" if self.spec_augment is None else self.spec_augment
+
+
+def _numbers(name: str, text: str) -> tuple[float, ...]:
+    try:
+        return tuple(float(word) for word in text.split(","))
+    except ValueError as error:
+        raise ValueError(f"{name} is {text!r}; give numbers between commas") from error
