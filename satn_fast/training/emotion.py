@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from satn_fast.config import SATNConfig
+from satn_fast.evaluation.metrics import logits_of, score
 from satn_fast.functional import attention_transfer_loss
 from satn_fast.models import SATN
 from satn_fast.reference import SourceModel
@@ -21,7 +22,6 @@ from satn_fast.training.loop import (
     mean_activity,
     seeded,
 )
-from satn_fast.training.metrics import logits_of, score
 
 TRANSFERS = ("none", "init", "map", "both")
 
