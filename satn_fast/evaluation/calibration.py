@@ -147,15 +147,16 @@ def fit_temperature(logits: ArrayLike, truth: ArrayLike) -> float:
         7.282
     """
     scores, truth = _checked(logits, truth)
-    said = scores[np.arange(len(truth)), truth]
+    # Seen from the score of what was said: the slope loses no digits where nearly all of the probability is there.
+    scores = scores - scores[np.arange(len(truth)), truth][:, None]
 
     def slope(inverse: float) -> float:
         scaled = inverse * scores
         shares = np.exp(scaled - _log_sum_exp(scaled)[:, None])
-        return float(((shares * scores).sum(1) - said).mean())
+        return float((shares * scores).sum(1).mean())
 
     low, high = 1 / HOTTEST, 1 / COLDEST
-    # Equal slopes of 0 happen where every logit is the same: then the probabilities are as they are.
+    # No slope anywhere: every logit of an utterance is the same, or all probabilities are 0 and 1 at any temperature.
     if slope(low) == slope(high) == 0.0:
         return 1.0
     while high / low > 1 + 1e-12:
