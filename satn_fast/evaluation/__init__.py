@@ -14,6 +14,7 @@ from satn_fast.evaluation.calibration import (
     negative_log_likelihood,
     reliability_curve,
 )
+from satn_fast.evaluation.comparison import ComparedRun, compare_runs
 from satn_fast.evaluation.confidence import Comparison, Interval, compare, holm, ua_interval
 from satn_fast.evaluation.figures import figures
 from satn_fast.evaluation.metrics import ClassFigures, Metrics, evaluate, logits_of, score
@@ -34,6 +35,7 @@ from satn_fast.evaluation.runs import Run, RunError, TrainingRecord, read_record
 
 __all__ = [
     "ClassFigures",
+    "ComparedRun",
     "Comparison",
     "Deviation",
     "Interval",
@@ -49,6 +51,7 @@ __all__ = [
     "apply_temperature",
     "class_indices",
     "compare",
+    "compare_runs",
     "evaluate",
     "evaluate_utterances",
     "expected_calibration_error",
