@@ -74,7 +74,7 @@ def _write(path: Path, runs: "Sequence[ComparedRun]") -> None:
     speakers = len(set(runs[0].run.predictions.speakers))
     page = comparison_page(
         runs,
-        title=", ".join(run.name for run in runs),
+        title=f"{runs[0].name} against {', '.join(run.name for run in runs[1:])}",
         subtitle=f"satn-fast compare: {len(runs)} runs on the same {count} utterances of {speakers} speakers",
     )
     with atomic_write(path) as temporary:
@@ -82,20 +82,18 @@ def _write(path: Path, runs: "Sequence[ComparedRun]") -> None:
 
 
 def _print(runs: "Sequence[ComparedRun]") -> None:
-    table = results("run", "transfer", "seeds", "UA", "interval", "WA", "macro-F1", "difference", "p (adjusted)")
+    table = results("run", "transfer", "UA", "interval", "WA", "macro-F1")
     for run in runs:
-        difference, p = "", ""
-        if run.comparison is not None and run.p_adjusted is not None:
-            found = run.comparison.difference
-            difference = f"{found.value * 100:+.1f} ({found.low * 100:+.1f} to {found.high * 100:+.1f})"
-            p = f"{run.p_adjusted:.3g}"
-        shares = (
-            f"{found.mean:.1%}" + ("" if found.deviation is None else f" ± {found.deviation:.1%}")
-            for found in (run.over_seeds[name] for name in ("ua", "wa", "macro_f1"))
+        ua = run.over_seeds["ua"]
+        spread = "" if ua.deviation is None else f" ± {ua.deviation:.1%}"
+        table.add_row(
+            escape(run.name),
+            escape(run.transfer),
+            f"[bold]{ua.mean:.1%}[/bold]{spread}",
+            f"{run.interval.low:.1%} to {run.interval.high:.1%}",
+            f"{run.over_seeds['wa'].mean:.1%}",
+            f"{run.over_seeds['macro_f1'].mean:.1%}",
         )
-        ua, wa, macro_f1 = shares
-        interval = f"{run.interval.low:.1%} to {run.interval.high:.1%}"
-        table.add_row(escape(run.name), escape(run.transfer), str(run.seeds), ua, interval, wa, macro_f1, difference, p)
     output.print(table)
     for run in runs[1:]:
         output.print(run.verdict(runs[0].name), highlight=False, markup=False, soft_wrap=True)

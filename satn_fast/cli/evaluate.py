@@ -122,9 +122,9 @@ def _known_speakers(record: "TrainingRecord | None", utterances: "Sequence[Utter
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         overlap = check_speaker_overlap(sorted(record.known_speakers) if record else [], utterances)
-    said = " ".join(str(warning.message) for warning in caught)
+    said = " ".join(f"The model was trained on speakers of this manifest: {warning.message}" for warning in caught)
     if said:
-        warn(f"WARNING: the model was trained on speakers of this manifest: {said}")
+        warn(f"WARNING: {said}")
     return overlap, said
 
 
@@ -174,8 +174,8 @@ def _write(
         facts["utterances skipped"] = str(found["skipped"])
     page = evaluation_page(
         predictions,
-        title=f"How well {Path(found['model']).name} recognises {Path(found['manifest']).name}",
-        subtitle="satn-fast evaluate",
+        title=f"Evaluation on {Path(found['manifest']).stem}",
+        subtitle=f"Model {found['model']}",
         clips=example_clips(model, predictions, read.features) if isinstance(model, SATN) else (),
         record=record,
         warnings=complaints,
@@ -225,6 +225,5 @@ def _print(found: dict[str, Any]) -> None:
         table.add_row(f"and {len(found['speakers']) - _SHOWN_SPEAKERS} more")
     output.print(table)
     if interval["unit"] == "utterances":
-        output.print(
-            "The interval is over utterances of these speakers: it says nothing about other speakers.", style="dim"
-        )
+        said = "The interval is over utterances of these speakers: it says nothing about other speakers."
+        output.print(said, style="dim", soft_wrap=True)

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from satn_fast.evaluation.calibration import expected_calibration_error
 from satn_fast.evaluation.confidence import Comparison, Interval, compare, holm, ua_interval
-from satn_fast.evaluation.predictions import Deviation, Summary, summarise
+from satn_fast.evaluation.predictions import Deviation, Predictions, PredictionsError, Summary, summarise
 from satn_fast.evaluation.runs import Run
 
 __all__ = ["ComparedRun", "compare_runs", "p_value"]
+
+_Result = TypeVar("_Result")
 
 SIGNIFICANT = 0.05
 
@@ -92,14 +94,15 @@ def compare_runs(runs: Mapping[str, Run]) -> list[ComparedRun]:
     """
     names = list(runs)
     first = runs[names[0]].predictions
-    comparisons = [compare(first, runs[name].predictions) for name in names[1:]]
+    ua_intervals = {name: _naming(name, ua_interval, run.predictions) for name, run in runs.items()}
+    comparisons = [_naming(name, compare, first, runs[name].predictions) for name in names[1:]]
     adjusted = holm([comparison.p_value for comparison in comparisons])
     return [
         ComparedRun(
             name=name,
             run=run,
             summary=summarise(run.predictions),
-            interval=ua_interval(run.predictions),
+            interval=ua_intervals[name],
             ece=expected_calibration_error(run.predictions.probabilities, run.predictions.truth),
             comparison=comparison,
             p_adjusted=p,
@@ -108,11 +111,19 @@ def compare_runs(runs: Mapping[str, Run]) -> list[ComparedRun]:
     ]
 
 
+def _naming(name: str, function: Callable[..., _Result], *predictions: Predictions) -> _Result:
+    """Calls the function; an error says which run it is about."""
+    try:
+        return function(*predictions)
+    except PredictionsError as error:
+        raise PredictionsError(f"{name}: {error}") from error
+
+
 def p_value(p: float) -> str:
     """A p-value for the eye.
 
     Example:
         >>> p_value(0.0312), p_value(0.00001)
-        ('0.031', '< 0.001')
+        ('0.0312', '< 0.001')
     """
-    return "< 0.001" if p < 0.001 else f"{p:.3f}"
+    return "< 0.001" if p < 0.001 else f"{p:.3g}"

@@ -12,7 +12,7 @@ from satn_fast.evaluation.confidence import Interval
 from satn_fast.evaluation.predictions import Deviation, Predictions
 from satn_fast.report.evaluation import curves
 from satn_fast.report.html import render
-from satn_fast.report.plots import confusion_matrix, intervals, recalls_of_parts
+from satn_fast.report.plots import colours, confusion_matrix, intervals, recalls_of_parts
 
 __all__ = ["comparison_page"]
 
@@ -36,7 +36,7 @@ def comparison_page(runs: Sequence[ComparedRun], *, title: str, subtitle: str = 
         "comparison.html",
         title=title,
         subtitle=subtitle,
-        runs=[_row(run, runs[0].name) for run in runs],
+        runs=[_row(run, runs[0].name, colour) for run, colour in zip(runs, colours(len(runs)), strict=True)],
         method=_method(runs[0].interval),
         intervals_picture=intervals(
             {run.name: run.interval for run in runs},
@@ -50,8 +50,9 @@ def comparison_page(runs: Sequence[ComparedRun], *, title: str, subtitle: str = 
     )
 
 
-def _row(run: ComparedRun, first: str) -> dict[str, Any]:
+def _row(run: ComparedRun, first: str, colour: str) -> dict[str, Any]:
     return {
+        "colour": colour,
         "name": run.name,
         "transfer": run.transfer,
         "seeds": run.seeds,

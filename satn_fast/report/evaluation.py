@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
@@ -110,6 +111,7 @@ def evaluation_page(
         warnings=warnings,
         figures=found,
         chance=1 / labels_present,
+        guessing_nll=math.log(len(predictions.labels)),
         interval_method=Interval(**found["ua_interval"]).method,
         known_speakers=known_speakers,
         confusion_picture=confusion_matrix(np.array(found["confusion"]), predictions.labels),

@@ -36,7 +36,7 @@ def render(template: str, **content: Any) -> str:
         lstrip_blocks=True,
     )
     environment.filters["picture"] = _data_address
-    environment.filters["percent"] = lambda share: "–" if share is None else f"{100 * share:.1f} %"
+    environment.filters["percent"] = lambda share: "–" if share is None else f"{share:.1%}"
     environment.filters["points"] = lambda share: f"{100 * share:+.1f}".replace("-", "−")
     environment.filters["p_value"] = p_value
     environment.filters["kilobytes"] = lambda size: f"{size / 1024:.0f} KB"

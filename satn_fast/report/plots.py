@@ -66,7 +66,9 @@ def attention_over_time(
     curves.set_ylim(bottom=0)
     curves.set_ylabel("times the mean", **STYLE)
     curves.set_xlabel("seconds", **STYLE)
-    curves.legend(frameon=False, fontsize=8, loc="upper right")
+    # Above the curves, which may be high anywhere.
+    curves.legend(frameon=False, fontsize=8, ncols=2, loc="lower right", bbox_to_anchor=(1, 0.97), borderaxespad=0)
+    picture.tick_params(labelsize=8)
     _tidy(curves)
     return _png(figure)
 
@@ -94,7 +96,7 @@ def learning_curves(
     figure = Figure(figsize=(8.6, 2.8), layout="constrained")
     axes = np.atleast_1d(figure.subplots(1, len(panels)))
     for axis, (key, title) in zip(axes, panels.items(), strict=True):
-        for colour, (name, histories) in zip(_colours(len(runs)), runs.items(), strict=True):
+        for colour, (name, histories) in zip(colours(len(runs)), runs.items(), strict=True):
             values = _by_epoch(histories, key)
             if not values:
                 continue
@@ -184,7 +186,7 @@ def intervals(runs: Mapping[str, Interval], seeds: Mapping[str, Sequence[float]]
     """
     figure = Figure(figsize=(8.6, 0.8 + 0.42 * len(runs)), layout="constrained")
     axis = figure.subplots()
-    for row, (colour, (name, interval)) in enumerate(zip(_colours(len(runs)), runs.items(), strict=True)):
+    for row, (colour, (name, interval)) in enumerate(zip(colours(len(runs)), runs.items(), strict=True)):
         axis.plot([interval.low, interval.high], [row, row], color=colour, linewidth=2.2, solid_capstyle="round")
         axis.plot(interval.value, row, "o", color=colour, markersize=8, markeredgecolor="white")
         if len(seeds[name]) > 1:
@@ -207,7 +209,7 @@ def recalls_of_parts(parts: Sequence[str], runs: Mapping[str, Sequence[Sequence[
     figure = Figure(figsize=(8.6, 2.9), layout="constrained")
     axis = figure.subplots()
     offsets = (np.arange(len(runs)) - (len(runs) - 1) / 2) * min(0.16, 0.7 / len(runs))
-    for colour, offset, (name, values) in zip(_colours(len(runs)), offsets, runs.items(), strict=True):
+    for colour, offset, (name, values) in zip(colours(len(runs)), offsets, runs.items(), strict=True):
         present = [place for place, found in enumerate(values) if found]
         x = [place + offset for place in present]
         axis.vlines(x, [min(values[p]) for p in present], [max(values[p]) for p in present], color=colour, alpha=0.4)
@@ -222,7 +224,8 @@ def recalls_of_parts(parts: Sequence[str], runs: Mapping[str, Sequence[Sequence[
     return _png(figure)
 
 
-def _colours(count: int) -> list[str]:
+def colours(count: int) -> list[str]:
+    """A colour for each of several runs, the same in every picture."""
     return [PALETTE[i % len(PALETTE)] for i in range(count)]
 
 
