@@ -72,15 +72,16 @@ class ComparedRun:
         assert self.comparison is not None
         assert self.p_adjusted is not None
         difference = self.comparison.difference
-        size = f"{abs(difference.value) * 100:.1f} points {'above' if difference.value > 0 else 'below'} {first}"
+        if difference.value == difference.low == difference.high == 0:
+            return f"{self.name}: recognises the same as {first}."
+        size = f"{abs(difference.value):.1%}".replace("%", " points")
+        side = "above" if difference.value > 0 else "below"
         between = f"{difference.low * 100:+.1f} to {difference.high * 100:+.1f}".replace("-", "−")
         p = p_value(self.p_adjusted)
-        p = p if p.startswith("<") else f"= {p}"
-        kind = "exact" if self.comparison.exact else "random"
-        tail = f"({difference.level:.0%} interval {between}; p {p}, {kind} exchanges, adjusted)"
-        if self.p_adjusted < SIGNIFICANT:
-            return f"{self.name}: UA {size} {tail}."
-        return f"{self.name}: UA {size}, but this much may be chance {tail}."
+        adjusted = ", adjusted for the number of runs" if self.p_adjusted != self.comparison.p_value else ""
+        tail = f"({difference.level:.0%} interval {between}; p {p if p.startswith('<') else f'= {p}'}{adjusted})"
+        chance = "" if self.p_adjusted < SIGNIFICANT else ", but this much may be chance"
+        return f"{self.name}: UA {size} {side} {first}{chance} {tail}."
 
 
 def compare_runs(runs: Mapping[str, Run]) -> list[ComparedRun]:

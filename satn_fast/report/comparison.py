@@ -43,6 +43,7 @@ def comparison_page(runs: Sequence[ComparedRun], *, title: str, subtitle: str = 
             {run.name: [metrics.ua for metrics in run.summary.seeds.values()] for run in runs},
         ),
         by_fold=by_fold,
+        n_labels=len(runs[0].run.predictions.labels),
         parts_picture=recalls_of_parts(parts, {name: [found.get(p, []) for p in parts] for name, found in uas.items()}),
         parts=[_part(part, runs, uas, by_fold) for part in parts],
         part_means=[_mean([float(np.mean(values)) for values in uas[run.name].values()]) for run in runs],

@@ -34,7 +34,7 @@ class Clip:
     """An utterance with where the model looked.
 
     Attributes:
-        name: Of the utterance.
+        name: Of the audio file.
         said: Its label.
         decided: The model's decision.
         confidence: Its probability.
@@ -66,7 +66,7 @@ def example_clips(model: SATN, predictions: Predictions, features: Sequence[Tens
         decision = predictions.decisions[row]
         clips.append(
             Clip(
-                name=_tail(predictions.files[row]),
+                name=PurePosixPath(predictions.files[row]).name,
                 said=predictions.labels[predictions.truth[row]],
                 decided=predictions.labels[decision],
                 confidence=float(predictions.probabilities[row, decision]),
@@ -152,11 +152,6 @@ def _attention_picture(model: SATN, features: Tensor) -> bytes:
         seconds_per_frame=float(model.config.front_end.get("hop_seconds", 0.01)),
         size=(5.8, 3.6),
     )
-
-
-def _tail(file: str) -> str:
-    """The last folder and the name."""
-    return "/".join(PurePosixPath(file).parts[-2:])
 
 
 def training_facts(record: TrainingRecord) -> dict[str, str]:

@@ -128,7 +128,7 @@ def _by_epoch(histories: Sequence[History], key: str) -> dict[float, list[float]
 def confusion_matrix(confusion: NDArray[np.int64], labels: Sequence[str], *, title: str = "") -> bytes:
     """Rows are the truth, columns the decision; colours and small numbers are shares of the row, others utterances."""
     shares = confusion / np.maximum(confusion.sum(1, keepdims=True), 1)
-    size = 1.6 + 0.7 * len(labels)
+    size = 1.6 + (0.7 if len(labels) <= 5 else 0.58) * len(labels)
     figure = Figure(figsize=(size + 0.8, size), layout="constrained")
     axis = figure.subplots()
     axis.imshow(shares, cmap="Blues", vmin=0, vmax=1)

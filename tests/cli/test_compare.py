@@ -70,6 +70,12 @@ def test_a_difference_that_may_be_chance_is_called_so(satn_fast, runs, tmp_path)
     assert "may be chance" in satn_fast("compare", folders[0], tmp_path / "again").output
 
 
+def test_a_run_against_itself_is_the_same(satn_fast, runs, tmp_path):
+    folders, first, _ = runs
+    write_predictions(tmp_path / "again" / "predictions.csv", first)
+    assert "again: recognises the same as none." in satn_fast("compare", folders[0], tmp_path / "again").output
+
+
 def test_evaluations_of_one_model_are_compared_by_speaker(satn_fast, tmp_path):
     rng = np.random.default_rng(0)
     first = drawn(rng)
