@@ -2,8 +2,10 @@
 
 import typer
 
+from satn_fast.cli.compare import compare
 from satn_fast.cli.demo import demo
 from satn_fast.cli.doctor import doctor
+from satn_fast.cli.evaluate import evaluate
 from satn_fast.cli.export import export, verify
 from satn_fast.cli.features import features
 from satn_fast.cli.predict import predict
@@ -20,5 +22,5 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-for command in (demo, prepare, features, predict, export, verify, doctor):
+for command in (demo, prepare, features, evaluate, compare, predict, export, verify, doctor):
     app.command()(command)

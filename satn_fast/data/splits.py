@@ -124,11 +124,11 @@ def leave_one_speaker_out(utterances: Sequence[Utterance]) -> Iterator[Split]:
         yield _assign(utterances, {speaker}, {validation})
 
 
-def check_speaker_overlap(a: Iterable[Utterance], b: Iterable[Utterance]) -> list[str]:
+def check_speaker_overlap(a: Iterable[Utterance | str], b: Iterable[Utterance | str]) -> list[str]:
     """Warn if two parts of a corpus share speakers.
 
     Args:
-        a: One part, for example what a model was trained on.
+        a: One part, for example what a model was trained on: utterances, or names of speakers.
         b: The other, for example what it is evaluated on.
 
     Returns:
@@ -142,7 +142,8 @@ def check_speaker_overlap(a: Iterable[Utterance], b: Iterable[Utterance]) -> lis
         >>> check_speaker_overlap([Utterance(Path("1.wav"), "sad", "anna")], [Utterance(Path("2.wav"), "sad", "ben")])
         []
     """
-    common = sorted({row.speaker for row in a} & {row.speaker for row in b})
+    first, second = ({row if isinstance(row, str) else row.speaker for row in part} for part in (a, b))
+    common = sorted(first & second)
     if common:
         warnings.warn(
             f"{len(common)} speakers are in both parts: {_listing(common)}. Scores on known speakers are too good; "

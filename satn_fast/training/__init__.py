@@ -6,6 +6,7 @@ the result. `ResidentFeatures` and `MappedFeatures` hold whole corpora, `LengthB
 together, `SpecAugment` and `Perturbation` change them, and `PerturbedUtterances` does so in loader workers.
 """
 
+from satn_fast.evaluation.metrics import Metrics, evaluate, score
 from satn_fast.training.augmentation import SpecAugment, utterance_keys
 from satn_fast.training.cache import CacheError, CacheWarning, FeatureCache
 from satn_fast.training.dataset import Batch, FeatureDataset, batches
@@ -13,7 +14,6 @@ from satn_fast.training.emotion import train_emotion
 from satn_fast.training.extraction import extract_features
 from satn_fast.training.loader import PerturbedUtterances
 from satn_fast.training.loading import Versions
-from satn_fast.training.metrics import Metrics, evaluate, score
 from satn_fast.training.normalization import normalize_per_speaker
 from satn_fast.training.options import Hardware, TrainingOptions, TransferOptions
 from satn_fast.training.perturbation import Perturbation

@@ -5,7 +5,8 @@ import pytest
 import torch
 
 from satn_fast import SATN
-from satn_fast.training import FeatureDataset, evaluate, score
+from satn_fast.evaluation import evaluate, logits_of, score
+from satn_fast.training import FeatureDataset
 
 from ..models.test_reference import small_config
 
@@ -40,3 +41,28 @@ def test_evaluation_does_not_depend_on_batches():
 def test_no_utterances_are_refused():
     with pytest.raises(ValueError, match="dataset is empty"):
         evaluate(SATN(small_config()), FeatureDataset([], []))
+
+
+def test_figures_of_every_label_by_hand():
+    metrics = score([0, 0, 0, 0, 1, 1], [0, 0, 0, 1, 1, 2], ["a", "b", "c"])
+    a, b, c = metrics.per_class
+    assert (a.precision, a.recall, a.support) == (1.0, 0.75, 4)
+    assert (b.precision, b.recall, b.support) == (0.5, 0.5, 2)
+    assert (c.precision, c.recall, c.f1, c.support) == (0.0, 0.0, 0.0, 0)
+    assert a.f1 == pytest.approx(2 * 0.75 / 1.75)
+    assert list(metrics.as_dict()["per_class"]) == ["a", "b", "c"]
+    assert metrics.as_dict()["per_class"]["b"]["support"] == 2
+
+
+def test_a_class_that_does_not_exist_is_refused():
+    with pytest.raises(ValueError, match="decision reaches from 0 to 2"):
+        score([0, 1], [0, 2], ["a", "b"])
+
+
+def test_logits_come_in_the_order_of_the_utterances():
+    model = SATN(small_config()).eval()
+    features = [torch.randn(n, 6) for n in (9, 30, 3, 12)]
+    found = logits_of(model, FeatureDataset(features, [torch.tensor(i) for i in (3, 1, 0, 2)]), batch_size=2)
+    assert found.truth.tolist() == [3, 1, 0, 2]
+    for logits, x in zip(found.logits, features, strict=True):
+        np.testing.assert_allclose(logits, model(x[None]).logits[0].detach(), atol=1e-5)
