@@ -10,6 +10,7 @@ from satn_fast.cli.export import export, verify
 from satn_fast.cli.features import features
 from satn_fast.cli.predict import predict
 from satn_fast.cli.prepare import prepare
+from satn_fast.cli.train import pretrain, train
 
 app = typer.Typer(
     name="satn-fast",
@@ -22,5 +23,5 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-for command in (demo, prepare, features, evaluate, compare, predict, export, verify, doctor):
+for command in (demo, prepare, features, pretrain, train, evaluate, compare, predict, export, verify, doctor):
     app.command()(command)

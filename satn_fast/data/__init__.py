@@ -1,11 +1,13 @@
 """Corpora: manifests of utterances, splits by speaker, and a synthetic corpus."""
 
+from satn_fast.data.characters import character_inventory, read_characters
 from satn_fast.data.manifest import ManifestError, Utterance, read_manifest, write_manifest
 from satn_fast.data.phonemes import PHONEMES, phoneme_inventory, read_phonemes
 from satn_fast.data.splits import (
     SpeakerOverlapWarning,
     Split,
     check_speaker_overlap,
+    draw_speakers,
     leave_one_speaker_out,
     split_by_speaker,
 )
@@ -18,9 +20,12 @@ __all__ = [
     "SpeakerOverlapWarning",
     "Split",
     "Utterance",
+    "character_inventory",
     "check_speaker_overlap",
+    "draw_speakers",
     "leave_one_speaker_out",
     "phoneme_inventory",
+    "read_characters",
     "read_manifest",
     "read_phonemes",
     "render_corpus",

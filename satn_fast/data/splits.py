@@ -15,7 +15,14 @@ import numpy as np
 
 from satn_fast.data.manifest import Utterance
 
-__all__ = ["SpeakerOverlapWarning", "Split", "check_speaker_overlap", "leave_one_speaker_out", "split_by_speaker"]
+__all__ = [
+    "SpeakerOverlapWarning",
+    "Split",
+    "check_speaker_overlap",
+    "draw_speakers",
+    "leave_one_speaker_out",
+    "split_by_speaker",
+]
 
 # How many random assignments of the speakers are compared for the balance of their labels.
 _CANDIDATES = 256
@@ -87,6 +94,33 @@ def split_by_speaker(
         )
     chosen = _draw(counts, test, validation, n_test, n_validation, np.random.default_rng(seed))
     return _assign(utterances, *chosen)
+
+
+def draw_speakers(utterances: Sequence[Utterance], fraction: float, seed: int = 0) -> set[str]:
+    """Draw a part of the speakers whose labels are balanced like those of the whole.
+
+    Args:
+        utterances: The corpus.
+        fraction: Share of all speakers, at least one speaker.
+        seed: Chooses among equally balanced draws.
+
+    Returns:
+        The speakers; never all of them.
+
+    Raises:
+        ValueError: If there is but one speaker.
+
+    Example:
+        >>> from pathlib import Path
+        >>> corpus = [Utterance(Path(f"{s}{e}.wav"), e, s) for s in "abcdefgh" for e in ("happy", "sad")]
+        >>> len(draw_speakers(corpus, 0.25))
+        2
+    """
+    counts = _label_counts(utterances)
+    if len(counts) < 2:
+        raise ValueError(f"the only speaker is {_listing(list(counts))}; two are needed to draw one and keep one")
+    count = min(max(1, round(fraction * len(counts))), len(counts) - 1)
+    return _draw(counts, [], [], 0, count, np.random.default_rng(seed))[1]
 
 
 def leave_one_speaker_out(utterances: Sequence[Utterance]) -> Iterator[Split]:

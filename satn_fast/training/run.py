@@ -153,7 +153,9 @@ class RunFolder:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError as error:
-                raise RunError(f"{self.path}: another process trains into this folder; wait, or choose another") from error
+                raise RunError(
+                    f"{self.path}: another process trains into it; wait, or choose another folder"
+                ) from error
             yield
 
 

@@ -1,6 +1,7 @@
 """Every setting of a training run: what the command line, a YAML file and a run folder hold.
 
-A setting is plain data, and its `Annotated` text is its help. The values are this project's choices.
+A setting is plain data, and its `Annotated` text is its help. The values are this project's choices. PyTorch is
+imported only where settings are used, so that the command line can show them without.
 """
 
 from __future__ import annotations
@@ -8,14 +9,12 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
-from typing import Annotated, Any, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from satn_fast.config import SATNConfig
-from satn_fast.training.augmentation import SpecAugment
-from satn_fast.training.options import Hardware, TrainingOptions, TransferOptions
 
-# Source tasks are learned on the same kind of model as emotions, or little could be transferred.
-DEFAULT_PRESET = "edge"
+if TYPE_CHECKING:
+    from satn_fast.training.options import Hardware, TrainingOptions, TransferOptions
 
 DATA, MODEL, TRAINING, TRANSFER, HARDWARE = "Data", "Model", "Training", "Attention transfer", "Hardware"
 
@@ -61,9 +60,9 @@ class Settings:
     ] = None
     epochs: Annotated[int, Help("Passes over the training utterances.", TRAINING)] = 30
     batch_size: Annotated[int, Help("Utterances per step, over all devices.", TRAINING)] = 16
-    learning_rate: Annotated[float, Help("The highest; a tenth of the steps lead up to it, a cosine down.", TRAINING)] = (
-        2e-3
-    )
+    learning_rate: Annotated[
+        float, Help("The highest; a tenth of the steps lead up to it, a cosine down.", TRAINING)
+    ] = 2e-3
     weight_decay: Annotated[float, Help("Of AdamW.", TRAINING)] = 1e-2
     gradient_norm: Annotated[float, Help("Gradients are scaled down to this norm.", TRAINING)] = 5.0
     activity_penalty: Annotated[
@@ -75,7 +74,7 @@ class Settings:
     patience: Annotated[
         int | None, Help("Stop after so many epochs in which validation got no better; none by default.", TRAINING)
     ] = None
-    seed: Annotated[int, Help("Decides initial weights, order, dropout, augmentation and drawn speakers.", TRAINING)] = 0
+    seed: Annotated[int, Help("Decides weights, order, dropout, augmentation and drawn speakers.", TRAINING)] = 0
     accelerator: Annotated[Literal["auto", "cpu", "gpu"], Help("auto: a GPU where there is one.", HARDWARE)] = "auto"
     devices: Annotated[int, Help("Processes per machine, one GPU each.", HARDWARE)] = 1
     nodes: Annotated[int, Help("Machines; start each with torchrun.", HARDWARE)] = 1
@@ -89,6 +88,9 @@ class Settings:
 
     def training_options(self) -> TrainingOptions:
         """How to train."""
+        from satn_fast.training.augmentation import SpecAugment
+        from satn_fast.training.options import TrainingOptions
+
         return TrainingOptions(
             epochs=self.epochs,
             batch_size=self.batch_size,
@@ -107,6 +109,8 @@ class Settings:
 
     def hardware(self) -> Hardware:
         """Where to train."""
+        from satn_fast.training.options import Hardware
+
         return Hardware(self.accelerator, self.devices, self.nodes, self.precision)
 
     def speed_factors(self) -> tuple[float, ...]:
@@ -149,7 +153,7 @@ class EmotionSettings(Settings):
 
     preset: Annotated[
         Literal["auto", "base", "large", "edge", "micro"],
-        Help(f"The model; auto is that of the source, or {DEFAULT_PRESET} without one.", MODEL),
+        Help("The model; auto is that of the source, or edge without one.", MODEL),
     ] = "auto"
     per_speaker: Annotated[
         bool,
@@ -173,7 +177,7 @@ class EmotionSettings(Settings):
     ] = None
     transfer: Annotated[
         Literal["auto", "none", "init", "map", "both"],
-        Help("init: start from the source's weights; map: follow its attention maps; auto: both with a source.", TRANSFER),
+        Help("init: start from its weights; map: follow its attention maps; auto: both with a source.", TRANSFER),
     ] = "auto"
     part: Annotated[
         Literal["encoder", "tcn", "attention"], Help("What starts from the source's weights.", TRANSFER)
@@ -201,6 +205,8 @@ class EmotionSettings(Settings):
 
     def transfer_options(self) -> TransferOptions:
         """What to transfer."""
+        from satn_fast.training.options import TransferOptions
+
         mode = self.transfer if self.transfer != "auto" else "none" if self.source is None else "both"
         return TransferOptions(
             mode=mode,
@@ -218,9 +224,10 @@ class EmotionSettings(Settings):
 class SourceSettings(Settings):
     """Settings of `satn-fast pretrain`."""
 
-    preset: Annotated[Literal["base", "large", "edge", "micro"], Help("The model.", MODEL)] = DEFAULT_PRESET
+    preset: Annotated[Literal["base", "large", "edge", "micro"], Help("The model.", MODEL)] = "edge"
     task: Annotated[
-        Literal["ctc", "autoencoder"], Help("Recognise speech, or rebuild features of which parts are hidden.", TRAINING)
+        Literal["ctc", "autoencoder"],
+        Help("Recognise speech, or rebuild hidden features.", TRAINING),
     ] = "ctc"
     targets: Annotated[
         Literal["auto", "phonemes", "characters"],
@@ -228,9 +235,10 @@ class SourceSettings(Settings):
     ] = "auto"
     # CTC is slow to get going: symbols take a higher rate than emotions, and nothing hidden.
     epochs: Annotated[int, Help("Passes over the training utterances.", TRAINING)] = 12
-    learning_rate: Annotated[float, Help("The highest; a tenth of the steps lead up to it, a cosine down.", TRAINING)] = (
-        4e-3
-    )
+    learning_rate: Annotated[
+        float, Help("The highest; a tenth of the steps lead up to it, a cosine down.", TRAINING)
+    ] = 4e-3
+
     def hides(self) -> bool:
         """Whether SpecAugment is used."""
         return self.task == "autoencoder" if self.spec_augment is None else self.spec_augment

@@ -68,9 +68,9 @@ class AutoencoderTask(Task):
         rebuilt = self.model.rebuild(encoded, batch.lengths)
         wanted = self.model.encoder.normalization(batch.features, batch.lengths)
         n_values = batch.lengths.sum().clamp(min=1) * wanted.shape[-1]
-        loss = (rebuilt - wanted).square().sum() / n_values
+        error: Tensor = (rebuilt - wanted).square().sum() / n_values
         activity = mean_activity(encoded, batch.lengths)
-        return share.frames * (loss + self.options.activity_penalty * activity)
+        return share.frames * (error + self.options.activity_penalty * activity)
 
     def count(self, batch: Batch) -> Tensor:
         """(2,) summed squared error of unmasked utterances, and values."""

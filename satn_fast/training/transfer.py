@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+import json
+from pathlib import Path
+from typing import Any, Protocol, cast
 
 import torch
 from torch import Tensor, nn
 
 from satn_fast.config import SATNConfig
+from satn_fast.frontend import LogMel
 from satn_fast.functional import attention_transfer_loss
-from satn_fast.reference import SATN, Encoded, Encoder
+from satn_fast.hub import CheckpointError, PretrainedModel
+from satn_fast.models import SATN, AutoencoderModel, SourceModel
+from satn_fast.reference import Encoded, Encoder
 from satn_fast.training.dataset import Batch
 from satn_fast.training.loading import Share
 from satn_fast.training.options import TransferOptions
@@ -28,6 +33,38 @@ class Source(Protocol):
     encoder: Encoder
 
 
+def load_source(path: str | Path) -> Source:
+    """Loads a checkpoint that has an encoder: of a source task, or of emotion recognition.
+
+    Args:
+        path: Its folder, or a Hugging Face model id.
+
+    Raises:
+        CheckpointError: There is none, or it is damaged.
+    """
+    kinds: tuple[type[PretrainedModel], ...] = (SourceModel, AutoencoderModel, SATN)
+    folder = Path(path)
+    if folder.is_dir():
+        kinds = (_kind(folder),)
+    for kind in kinds[:-1]:
+        try:
+            return cast("Source", kind.from_pretrained(path))
+        except CheckpointError:
+            continue  # perhaps of another kind
+    return cast("Source", kinds[-1].from_pretrained(path))
+
+
+def _kind(folder: Path) -> type[PretrainedModel]:
+    """What a folder's checkpoint is; a SATN, whose loading says what is wrong, if it is none."""
+    try:
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return SATN
+    if "symbols" in config:
+        return SourceModel
+    return AutoencoderModel if "encoder_config" in config else SATN
+
+
 def check_source(config: SATNConfig, source: Source | None, transfer: TransferOptions) -> None:
     """Checks that a source fits a student.
 
@@ -39,7 +76,7 @@ def check_source(config: SATNConfig, source: Source | None, transfer: TransferOp
     if source is None:
         raise ValueError(f"source is None, but transfer is {transfer.mode!r}; give a source model or transfer 'none'")
     for name in _shared_fields(transfer):
-        theirs, ours = getattr(source.config, name), getattr(config, name)
+        theirs, ours = _comparable(source.config, name), _comparable(config, name)
         if theirs != ours:
             raise ValueError(
                 f"source has {name} = {theirs!r}, the model {ours!r}; transfer {transfer.mode!r} needs both equal"
@@ -87,6 +124,11 @@ def map_loss(student: Encoded, source: Source, features: Tensor, batch: Batch, t
 def share_of_maps(share: Share, transfer: TransferOptions) -> float:
     """The share of the map loss: `at` is a mean over utterances, the others are means over frames."""
     return share.utterances if transfer.map_loss == "at" else share.frames
+
+
+def _comparable(config: SATNConfig, name: str) -> Any:
+    """A field of a configuration; of the front end every setting, whether it was given or not."""
+    return LogMel(**config.front_end).describe() if name == "front_end" else getattr(config, name)
 
 
 def _shared_fields(transfer: TransferOptions) -> tuple[str, ...]:

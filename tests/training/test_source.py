@@ -4,7 +4,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from satn_fast import SourceModel
-from satn_fast.training import FeatureDataset, TrainingOptions, batches, phoneme_error_rate, train_autoencoder, train_source
+from satn_fast.training import (
+    FeatureDataset,
+    TrainingOptions,
+    batches,
+    phoneme_error_rate,
+    train_autoencoder,
+    train_source,
+)
 from satn_fast.training.source import collapse, edit_distance
 from satn_fast.training.task import mean_activity
 

@@ -132,7 +132,8 @@ for loss in ("kl", "at"):
     torch.manual_seed(5)
     source = SourceModel(config, ("a", "b"))
     result = train_emotion(
-        config, double(emotions(13, 0)), double(emotions(5, 1)), TrainingOptions(epochs=3, batch_size=4, learning_rate=0.01),
+        config, double(emotions(13, 0)), double(emotions(5, 1)),
+        TrainingOptions(epochs=3, batch_size=4, learning_rate=0.01),
         source=source, transfer=TransferOptions("both", map_loss=loss, frozen_epochs=1),
         hardware=Hardware(accelerator="cpu", devices=int(sys.argv[1])),
     )

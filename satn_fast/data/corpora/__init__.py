@@ -19,6 +19,7 @@ from satn_fast.data.corpora.labels import LabelMap, label_map, parse_labels, rel
 from satn_fast.data.corpora.layout import LayoutError, Problems
 from satn_fast.data.corpora.pattern import read_pattern
 from satn_fast.data.manifest import Utterance, read_manifest
+from satn_fast.data.synthesis import render_corpus
 
 __all__ = [
     "CORPORA",
@@ -43,6 +44,10 @@ def _read_manifest(root: Path, problems: Problems) -> list[Utterance]:
         else:
             problems.report(f"{row.file}: no such file, but {root} lists it; copy it there")
     return utterances
+
+
+def _render(root: Path, problems: Problems) -> list[Utterance]:
+    return render_corpus(root)
 
 
 @dataclass(frozen=True)
@@ -74,6 +79,7 @@ CORPORA: Mapping[str, Corpus] = MappingProxyType(
             "Hugging Face audio folder", read_audio_folder, options=("label_column", "speaker_column")
         ),
         "audformat": Corpus("audformat", read_audformat, options=("table", "label_column", "speaker_column")),
+        "synthetic": Corpus("synthetic speech, rendered there", _render),
         "manifest": Corpus("a manifest of this library", _read_manifest),
     }
 )

@@ -1,0 +1,198 @@
+"""A corpus ready to be trained on: utterances, their features at every speed, and who is for what."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeAlias
+
+import torch
+from torch import Tensor
+
+from satn_fast.data import ManifestError, Utterance, draw_speakers
+from satn_fast.frontend import LogMel
+from satn_fast.training.cache import FeatureCache
+from satn_fast.training.dataset import FeatureDataset, Utterances
+from satn_fast.training.extraction import extract_features
+from satn_fast.training.loading import Versions
+from satn_fast.training.normalization import normalize_per_speaker
+from satn_fast.training.perturbation import Perturbation
+from satn_fast.training.settings import Settings
+from satn_fast.training.stores import MappedFeatures, ResidentFeatures
+
+StartStage: TypeAlias = Callable[[str], Callable[..., None]]
+"""Called with what begins; gives the function that is told `(done, total, note)` as it goes on."""
+
+Notify: TypeAlias = Callable[[str], None]
+"""Told in one sentence what somebody should know."""
+
+# With fewer speakers, those who choose the epoch are missed more in training than a better epoch gains.
+_LEAST_SPEAKERS = 8
+_VALIDATION_SHARE = 1 / 8
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """Utterances with their features.
+
+    Attributes:
+        utterances: Those whose audio could be used.
+        features: (T, F) of each as it was recorded.
+        versions: The same at each of the training's speeds.
+    """
+
+    utterances: Sequence[Utterance]
+    features: Sequence[Tensor]
+    versions: Sequence[Sequence[Tensor]]
+
+    def where(self, chosen: Callable[[Utterance], bool]) -> list[int]:
+        """Rows of the utterances that are chosen."""
+        return [row for row, utterance in enumerate(self.utterances) if chosen(utterance)]
+
+    def recorded(self, rows: Sequence[int], targets: Sequence[Tensor]) -> FeatureDataset:
+        """Those utterances as they were recorded, with their targets."""
+        return FeatureDataset([self.features[row] for row in rows], [targets[row] for row in rows])
+
+    def versioned(
+        self, rows: Sequence[int], targets: Sequence[Tensor], keep: Callable[[FeatureDataset], Utterances]
+    ) -> Versions:
+        """Those utterances at all speeds, with their targets, kept as is said."""
+        features = [version[row] for version in self.versions for row in rows]
+        labels = [targets[row] for _ in self.versions for row in rows]
+        return Versions(keep(FeatureDataset(features, labels)), len(self.versions))
+
+
+def read_corpus(
+    utterances: Sequence[Utterance],
+    front_end: LogMel,
+    settings: Settings,
+    *,
+    per_speaker: bool = False,
+    start: StartStage,
+    notify: Notify,
+) -> Corpus:
+    """Computes features of every utterance at every speed, or finds them in the cache.
+
+    Args:
+        utterances: What to read.
+        front_end: The log-Mel front end.
+        settings: Speeds, cache, and what to do about files that cannot be used.
+        per_speaker: Standardise per speaker; uses unlabelled data of everybody.
+        start: Starts a progress bar.
+        notify: Told of resampled and skipped files.
+
+    Raises:
+        AudioError: A file cannot be used, and is not to be skipped; or none can.
+        CacheError: The cache cannot be written.
+    """
+    cache = None if settings.cache is None else FeatureCache(settings.cache, front_end)
+    found: dict[float, Sequence[Tensor | None]] = {}
+    for speed in dict.fromkeys((1.0, *settings.speed_factors())):
+        found[speed] = _extract(utterances, front_end, speed, cache, settings.on_error == "skip", start, notify)
+    usable = [row for row in range(len(utterances)) if all(frames[row] is not None for frames in found.values())]
+    kept = [utterances[row] for row in usable]
+    features = {speed: [x for row in usable if (x := frames[row]) is not None] for speed, frames in found.items()}
+    if per_speaker:
+        speakers = [utterance.speaker for utterance in kept]
+        features = {
+            speed: normalize_per_speaker(frames, speakers, notify if speed == 1.0 else _ignore)
+            for speed, frames in features.items()
+        }
+    return Corpus(kept, features[1.0], [features[speed] for speed in settings.speed_factors()])
+
+
+def _extract(
+    utterances: Sequence[Utterance],
+    front_end: LogMel,
+    speed: float,
+    cache: FeatureCache | None,
+    skip: bool,
+    start: StartStage,
+    notify: Notify,
+) -> Sequence[Tensor | None]:
+    """Features of every utterance at one speed; what is wrong with a file is said once, at its own speed."""
+    perturbation = None if speed == 1.0 else Perturbation((speed,))
+    advance = start("log-Mel features" if speed == 1.0 else f"log-Mel features at {speed:g}")
+    tell = notify if speed == 1.0 else _ignore
+    if skip:
+        return extract_features(
+            utterances, front_end, advance, tell, cache=cache, perturbation=perturbation, on_error="skip"
+        )
+    return extract_features(utterances, front_end, advance, tell, cache=cache, perturbation=perturbation)
+
+
+def _ignore(what: str) -> None:
+    pass
+
+
+def keeper(settings: Settings, folder: Path) -> Callable[[FeatureDataset], Utterances]:
+    """Where features are while training: on the device, or in a memory-mapped file in `folder`."""
+
+    def on_disk(data: FeatureDataset) -> Utterances:
+        path = folder / "features.npy"
+        MappedFeatures.write(path, data.features)
+        mapped = MappedFeatures(path, data.targets)
+        path.unlink()  # the map keeps the content; nothing is left behind, whatever happens to this process
+        return mapped
+
+    def on_device(data: FeatureDataset) -> Utterances:
+        return ResidentFeatures(data.features, data.targets, _device(settings.accelerator))
+
+    return on_disk if settings.keep == "disk" else on_device
+
+
+def choose_validation(settings: Settings, utterances: Sequence[Utterance]) -> set[str]:
+    """Speakers that choose the best epoch; maybe none.
+
+    Raises:
+        ValueError: `settings.validation` names nobody, or everybody.
+    """
+    speakers = sorted({utterance.speaker for utterance in utterances})
+    wish = settings.validation
+    if wish == "none" or (wish == "auto" and len(speakers) < _LEAST_SPEAKERS):
+        return set()
+    share = _VALIDATION_SHARE if wish == "auto" else _share(wish)
+    chosen = draw_speakers(utterances, share, settings.seed) if share is not None else _named(wish, speakers)
+    if len(chosen) == len(speakers):
+        raise ValueError(f"validation is {wish!r}, which leaves nobody of {', '.join(speakers)} to train on")
+    return chosen
+
+
+def check_labels(utterances: Sequence[Utterance], manifest: Path) -> tuple[str, ...]:
+    """The labels of a corpus, sorted.
+
+    Raises:
+        ManifestError: There is but one.
+    """
+    labels = tuple(sorted({utterance.label for utterance in utterances}))
+    if len(labels) < 2:
+        raise ManifestError(f"{manifest}: every utterance is labelled {labels[0]!r}; there is nothing to tell apart")
+    return labels
+
+
+def _share(wish: str) -> float | None:
+    try:
+        share = float(wish)
+    except ValueError:
+        return None
+    if not 0 < share < 1:
+        raise ValueError(f"validation is {wish!r}; a share must lie between 0 and 1")
+    return share
+
+
+def _named(wish: str, speakers: Sequence[str]) -> set[str]:
+    chosen = {name.strip() for name in wish.split(",")}
+    if unknown := sorted(chosen - set(speakers)):
+        raise ValueError(
+            f"validation names {', '.join(unknown)}, but the speakers are {', '.join(speakers)}; or say auto, none, "
+            "or a share such as 0.2"
+        )
+    return chosen
+
+
+def _device(accelerator: str) -> torch.device:
+    if accelerator == "cpu" or not torch.cuda.is_available():
+        return torch.device("cpu")
+    return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))

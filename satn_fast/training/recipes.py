@@ -1,0 +1,366 @@
+"""The commands `pretrain` and `train` as functions: from a manifest to a run folder."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from satn_fast.config import SATNConfig
+from satn_fast.data import (
+    ManifestError,
+    Utterance,
+    character_inventory,
+    phoneme_inventory,
+    read_characters,
+    read_manifest,
+    read_phonemes,
+)
+from satn_fast.evaluation import (
+    Predictions,
+    apply_temperature,
+    evaluate_utterances,
+    expected_calibration_error,
+    figures,
+    fit_temperature,
+    join,
+    logits_of,
+    summarise,
+    write_predictions,
+)
+from satn_fast.files import atomic_write
+from satn_fast.frontend import LogMel
+from satn_fast.models import SATN, AutoencoderModel, SourceModel
+from satn_fast.training.callbacks import Progress
+from satn_fast.training.corpus import (
+    Corpus,
+    Notify,
+    StartStage,
+    check_labels,
+    choose_validation,
+    keeper,
+    read_corpus,
+)
+from satn_fast.training.dataset import FeatureDataset
+from satn_fast.training.emotion import train_emotion
+from satn_fast.training.run import RunFolder, describe_data, is_first_process
+from satn_fast.training.settings import EmotionSettings, SourceSettings
+from satn_fast.training.source import train_autoencoder, train_source
+from satn_fast.training.task import EpochRecord
+from satn_fast.training.trainer import TrainingResult
+from satn_fast.training.transfer import Source, load_source
+
+__all__ = ["pretrain", "train"]
+
+# Figures that a progress bar shows.
+_SHOWN = ("loss", "ua", "error_rate", "error")
+
+
+@dataclass(frozen=True)
+class _Training:
+    """One of the trainings that a command asks for.
+
+    Attributes:
+        seed: Of the training.
+        fold: The speaker, or session, that is left out; empty outside a cross-validation.
+        heard: Rows of the corpus to train on, those who choose the epoch included.
+        left_out: Rows to evaluate on.
+        place: Its folder, relative to the run's.
+    """
+
+    seed: int
+    fold: str
+    heard: list[int]
+    left_out: list[int]
+    place: str
+
+
+def train(
+    manifest: Path,
+    settings: EmotionSettings,
+    folder: Path,
+    *,
+    restart: bool = False,
+    start: StartStage,
+    notify: Notify,
+) -> Predictions | None:
+    """Learns to recognise the emotions of a manifest; several times for a cross-validation, or for several seeds.
+
+    Writes run folders (`satn_fast.training.run`): `folder` itself for one training, `<left out>/seed-<n>` or `seed-<n>`
+    below it for several. A cross-validation also writes `predictions.csv` and `metrics.json` of all that was left out.
+    What is there already is taken up.
+
+    Args:
+        manifest: Utterances with labels and speakers.
+        settings: Everything that can be chosen.
+        folder: Where to write.
+        restart: Forget what is there.
+        start: Starts a progress bar.
+        notify: Told what somebody should know.
+
+    Returns:
+        Predictions of what was left out; `None` without a cross-validation.
+
+    Raises:
+        ManifestError: The manifest cannot be used.
+        RunError: The folder holds another run, or another process writes to it.
+        ValueError: A setting does not fit the data, or the source does not fit the model.
+    """
+    source = None if settings.source is None else load_source(settings.source)
+    utterances = read_manifest(manifest, check_files=settings.on_error == "stop")
+    config = _emotion_config(settings, check_labels(utterances, manifest), source)
+    front_end = LogMel(**config.front_end)
+    corpus = read_corpus(utterances, front_end, settings, per_speaker=settings.per_speaker, start=start, notify=notify)
+    data = describe_data(manifest, corpus.utterances)
+    trainings = _plan(settings, corpus, manifest)
+    advance = start("training")
+    if len(trainings) == 1:
+        _train_once(trainings[0], settings, corpus, config, source, folder, data, restart, _progress(advance))
+        return None
+    run = RunFolder(folder)
+    with run.open("train", settings, {"data": data, "trainings": [t.place for t in trainings]}, restart=restart):
+        parts = []
+        for number, training in enumerate(trainings):
+            one = replace(settings, leave_out="none", seeds=1, seed=training.seed)
+            progress = _progress(advance, number, len(trainings), training.place)
+            model = _train_once(training, one, corpus, config, source, folder / training.place, data, restart, progress)
+            if training.left_out:
+                parts.append(_predict_left_out(model, training, corpus))
+        predictions = join(parts) if parts else None
+        if predictions is not None and is_first_process():
+            _write_results(folder, predictions)
+        run.finish({})
+    return predictions
+
+
+def pretrain(
+    manifest: Path,
+    settings: SourceSettings,
+    folder: Path,
+    *,
+    restart: bool = False,
+    start: StartStage,
+    notify: Notify,
+) -> dict[str, float]:
+    """Learns the source task of a manifest, and writes a run folder; what is there already is taken up.
+
+    Arguments and errors are those of `train`.
+
+    Returns:
+        The figures of the best epoch.
+    """
+    utterances = read_manifest(manifest, check_files=settings.on_error == "stop")
+    config = _described(replace(SATNConfig.preset(settings.preset), **settings.model_changes()))
+    symbols: tuple[str, ...] = ()
+    if settings.task == "ctc":
+        kind = _kind_of_targets(settings, utterances, manifest)
+        symbols = tuple(character_inventory(utterances) if kind == "characters" else phoneme_inventory(utterances))
+    corpus = read_corpus(utterances, LogMel(**config.front_end), settings, start=start, notify=notify)
+    targets = [torch.zeros(0, dtype=torch.int64)] * len(corpus.utterances)
+    if settings.task == "ctc":
+        targets = _symbol_targets(corpus.utterances, symbols, characters=kind == "characters")
+    choosing = choose_validation(settings, corpus.utterances)
+    learning = corpus.where(lambda utterance: utterance.speaker not in choosing)
+    validation = corpus.recorded(corpus.where(lambda utterance: utterance.speaker in choosing), targets)
+    about = {
+        "seed": settings.seed,
+        "data": describe_data(manifest, corpus.utterances),
+        "speakers": _speakers(corpus, learning, choosing),
+        "symbols": list(symbols),
+    }
+    run = RunFolder(folder)
+    with run.open("pretrain", settings, about, restart=restart):
+        if run.is_finished:
+            return _best(run.record["history"], run.record["best_epoch"])
+        training = corpus.versioned(learning, targets, keeper(settings, folder))
+        options, chosen = settings.training_options(), validation if len(validation) else None
+        place: dict[str, Any] = {"hardware": settings.hardware(), "folder": folder}
+        place["progress"] = _progress(start("source task"))
+        result: TrainingResult[SourceModel] | TrainingResult[AutoencoderModel]
+        if settings.task == "ctc":
+            result = train_source(config, symbols, training, chosen, options, **place)
+        else:
+            result = train_autoencoder(config, training, chosen, options, **place)
+        if is_first_process():
+            result.model.save_pretrained(folder)
+        run.finish(_results(result))
+        return _best(result.history, result.best_epoch)
+
+
+def _plan(settings: EmotionSettings, corpus: Corpus, manifest: Path) -> list[_Training]:
+    """Every training that the settings ask for."""
+    seeds = range(settings.seed, settings.seed + settings.seeds)
+    if settings.leave_out == "none":
+        everything = corpus.where(lambda utterance: True)
+        return [_Training(seed, "", everything, [], f"seed-{seed}") for seed in seeds]
+    names = [_fold(utterance, settings.leave_out, manifest) for utterance in corpus.utterances]
+    folds = sorted(set(names))
+    if len(folds) < 2:
+        raise ManifestError(f"{manifest}: has one {settings.leave_out}, {folds[0]}; without it, nothing is left")
+    trainings = []
+    for fold in folds:
+        heard = [row for row, name in enumerate(names) if name != fold]
+        left_out = [row for row, name in enumerate(names) if name == fold]
+        place = quote(fold, safe=" ")
+        trainings += [_Training(seed, fold, heard, left_out, f"{place}/seed-{seed}") for seed in seeds]
+    return trainings
+
+
+def _fold(utterance: Utterance, leave_out: str, manifest: Path) -> str:
+    name = utterance.speaker if leave_out == "speaker" else utterance.session
+    if name is None:
+        raise ManifestError(f"{manifest}: {utterance.file.name} has no session; leave out speakers instead")
+    return name
+
+
+def _train_once(
+    training: _Training,
+    settings: EmotionSettings,
+    corpus: Corpus,
+    config: SATNConfig,
+    source: Source | None,
+    folder: Path,
+    data: Mapping[str, Any],
+    restart: bool,
+    progress: Progress,
+) -> SATN:
+    """One training into a run folder; a finished one is read from there."""
+    labels = config.labels
+    targets = [torch.tensor(labels.index(utterance.label)) for utterance in corpus.utterances]
+    choosing = choose_validation(settings, [corpus.utterances[row] for row in training.heard])
+    learning = [row for row in training.heard if corpus.utterances[row].speaker not in choosing]
+    validation = corpus.recorded([row for row in training.heard if corpus.utterances[row].speaker in choosing], targets)
+    about = {
+        "seed": training.seed,
+        "left_out": training.fold or None,
+        "transfer": settings.transfer_options().mode,
+        "source": settings.source,
+        "per_speaker": settings.per_speaker,
+        "data": data,
+        "speakers": _speakers(corpus, learning, choosing),
+    }
+    run = RunFolder(folder)
+    with run.open("train", settings, about, restart=restart):
+        if run.is_finished:
+            return SATN.from_pretrained(folder)
+        result = train_emotion(
+            config,
+            corpus.versioned(learning, targets, keeper(settings, folder)),
+            validation if len(validation) else None,
+            settings.training_options(),
+            source=source,
+            transfer=settings.transfer_options(),
+            label_smoothing=settings.label_smoothing,
+            hardware=settings.hardware(),
+            folder=folder,
+            progress=progress,
+        )
+        calibration = _calibrate(result.model, validation) if settings.calibrate and len(validation) else None
+        if is_first_process():
+            result.model.save_pretrained(folder)
+        run.finish(_results(result) | {"calibration": calibration})
+    return result.model
+
+
+def _calibrate(model: SATN, validation: FeatureDataset) -> dict[str, float]:
+    """Divides the classifier by the temperature that fits the validation speakers, and says what that changed."""
+    scored = logits_of(model, validation)
+    temperature = fit_temperature(scored.logits, scored.truth)
+    apply_temperature(model, temperature)
+
+    def error(logits: Any) -> float:
+        return expected_calibration_error(torch.from_numpy(logits).softmax(-1).numpy(), scored.truth)
+
+    return {
+        "temperature": temperature,
+        "ece_before": error(scored.logits),
+        "ece_after": error(scored.logits / np.float32(temperature)),
+    }
+
+
+def _predict_left_out(model: SATN, training: _Training, corpus: Corpus) -> Predictions:
+    return evaluate_utterances(
+        model,
+        [corpus.utterances[row] for row in training.left_out],
+        [corpus.features[row] for row in training.left_out],
+        fold=training.fold,
+        seed=training.seed,
+    )
+
+
+def _write_results(folder: Path, predictions: Predictions) -> None:
+    """`predictions.csv`, and `metrics.json` with the figures of all folds and seeds."""
+    write_predictions(folder / "predictions.csv", predictions)
+    found = figures(predictions) | {"summary": summarise(predictions).as_dict()}
+    with atomic_write(folder / "metrics.json") as temporary:
+        temporary.write_text(json.dumps(found, indent=2), encoding="utf-8")
+
+
+def _emotion_config(settings: EmotionSettings, labels: tuple[str, ...], source: Source | None) -> SATNConfig:
+    """The model: as is said, else like the source's, else the default one."""
+    if settings.preset == "auto" and source is not None:
+        config = replace(source.config, labels=labels)
+    else:
+        preset = SourceSettings.preset if settings.preset == "auto" else settings.preset
+        config = SATNConfig.preset(preset, labels=labels)
+    return _described(replace(config, **settings.model_changes()))
+
+
+def _described(config: SATNConfig) -> SATNConfig:
+    """The configuration with every setting of its front end, so that later defaults change nothing."""
+    return replace(config, front_end=LogMel(**config.front_end).describe())
+
+
+def _kind_of_targets(settings: SourceSettings, utterances: Sequence[Utterance], manifest: Path) -> str:
+    if settings.targets != "auto":
+        return settings.targets
+    if all(utterance.extra.get("phonemes") for utterance in utterances):
+        return "phonemes"
+    if any(utterance.text for utterance in utterances):
+        return "characters"
+    raise ManifestError(
+        f"{manifest}: has neither phonemes nor text, which ctc needs; add a column text, or use --task autoencoder"
+    )
+
+
+def _symbol_targets(utterances: Sequence[Utterance], symbols: Sequence[str], *, characters: bool) -> list[Tensor]:
+    """Symbols of every utterance, counted from 1 (0 is CTC's blank)."""
+    index = {symbol: number for number, symbol in enumerate(symbols, start=1)}
+    read = read_characters if characters else read_phonemes
+    return [torch.tensor([index[symbol] for symbol in read(u)], dtype=torch.int64) for u in utterances]
+
+
+def _speakers(corpus: Corpus, learning: Sequence[int], choosing: set[str]) -> dict[str, list[str]]:
+    return {"train": sorted({corpus.utterances[row].speaker for row in learning}), "validation": sorted(choosing)}
+
+
+def _results(result: TrainingResult[Any]) -> dict[str, Any]:
+    """What `run.json` says of a training that has ended."""
+    return {
+        "best_epoch": result.best_epoch,
+        "best": _best(result.history, result.best_epoch),
+        "history": result.history,
+        "throughput": result.throughput,
+    }
+
+
+def _best(history: Sequence[EpochRecord], best_epoch: int) -> EpochRecord:
+    return history[best_epoch - 1]
+
+
+def _progress(advance: Callable[..., None], number: int = 0, count: int = 1, what: str = "") -> Progress:
+    """Passes progress on to a bar, as that of one of several trainings."""
+
+    def told(done: int, total: int, record: EpochRecord | None) -> None:
+        shown = [what] if what else []
+        shown += [f"{name.replace('_', ' ')} {record[name]:.2f}" for name in _SHOWN if record and name in record]
+        advance(number * total + done, count * total, note=", ".join(shown))
+
+    return told
