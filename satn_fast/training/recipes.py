@@ -122,7 +122,7 @@ def train(
     trainings = _plan(settings, corpus, manifest)
     advance = start("training")
     if len(trainings) == 1:
-        _train_once(trainings[0], settings, corpus, config, source, folder, data, restart, _progress(advance))
+        _train_once(trainings[0], settings, corpus, config, source, folder, data, restart, _progress(advance), notify)
         return None
     run = RunFolder(folder)
     with run.open("train", settings, {"data": data, "trainings": [t.place for t in trainings]}, restart=restart):
@@ -130,7 +130,9 @@ def train(
         for number, training in enumerate(trainings):
             one = replace(settings, leave_out="none", seeds=1, seed=training.seed)
             progress = _progress(advance, number, len(trainings), training.place)
-            model = _train_once(training, one, corpus, config, source, folder / training.place, data, restart, progress)
+            model = _train_once(
+                training, one, corpus, config, source, folder / training.place, data, restart, progress, notify
+            )
             if training.left_out:
                 parts.append(_predict_left_out(model, training, corpus))
         predictions = join(parts) if parts else None
@@ -177,8 +179,8 @@ def pretrain(
     }
     run = RunFolder(folder)
     with run.open("pretrain", settings, about, restart=restart):
-        if run.is_finished:
-            return _best(run.record["history"], run.record["best_epoch"])
+        if run.has_finished(notify):
+            return dict(run.record["best"])
         training = corpus.versioned(learning, targets, keeper(settings, folder))
         options, chosen = settings.training_options(), validation if len(validation) else None
         place: dict[str, Any] = {"hardware": settings.hardware(), "folder": folder}
@@ -230,6 +232,7 @@ def _train_once(
     data: Mapping[str, Any],
     restart: bool,
     progress: Progress,
+    notify: Notify,
 ) -> SATN:
     """One training into a run folder; a finished one is read from there."""
     labels = config.labels
@@ -248,7 +251,7 @@ def _train_once(
     }
     run = RunFolder(folder)
     with run.open("train", settings, about, restart=restart):
-        if run.is_finished:
+        if run.has_finished(notify):
             return SATN.from_pretrained(folder)
         result = train_emotion(
             config,

@@ -14,7 +14,7 @@ import os
 import platform
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -65,10 +65,15 @@ class RunFolder:
             raise RunError(f"{self.path / RECORD}: is damaged ({error}); start anew with --restart") from error
         return found if isinstance(found, dict) else {}
 
-    @property
-    def is_finished(self) -> bool:
-        """Whether a run has ended here."""
-        return self.record.get("status") == "finished"
+    def has_finished(self, notify: Callable[[str], None]) -> bool:
+        """Whether a run has ended here; says so, or that one is taken up."""
+        record = self.record
+        finished = record.get("status") == "finished"
+        if finished:
+            notify(f"{self.path}: this run has finished already; train it again with --restart")
+        elif (self.path / CHECKPOINT).exists():
+            notify(f"{self.path}: takes up the run that stopped here")
+        return finished
 
     @contextmanager
     def open(self, command: str, settings: Settings, about: Mapping[str, Any], *, restart: bool) -> Iterator[None]:
@@ -107,7 +112,7 @@ class RunFolder:
         with atomic_write(self.path / SETTINGS) as temporary:
             text = yaml.safe_dump(settings.plain(), sort_keys=False, allow_unicode=True)
             temporary.write_text(f"# satn-fast {command} MANIFEST --config {SETTINGS} --output FOLDER\n{text}")
-        if not self.is_finished:
+        if self.record.get("status") != "finished":
             self._write_record({"command": command, "status": "running"} | dict(about) | describe_software())
 
     def _write_record(self, record: Mapping[str, Any]) -> None:
