@@ -190,3 +190,19 @@ def uas_of(run, fold):
     for seed in (0, 1):
         rows = [f == fold and s == seed for f, s in zip(predictions.folds, predictions.seeds, strict=True)]
         yield predictions.take(np.array(rows)).metrics().ua
+
+
+def test_parts_show_how_the_seeds_differ(monkeypatch):
+    predictions = drawn(np.random.default_rng(2), speakers=2, seeds=(0, 1), fold="one")
+    run = Run(Path("a"), predictions, [])
+    shown_parts = {}
+
+    def record(parts, runs):
+        shown_parts.update({name: dict(zip(parts, values, strict=True)) for name, values in runs.items()})
+        return b""
+
+    monkeypatch.setattr("satn_fast.report.comparison.recalls_of_parts", record)
+    compared = compare_runs({"a": run, "b": run})
+    comparison_page(compared, title="t")
+    assert shown_parts["a"] == {"one": [*uas_of(compared[0], "one")]}
+    assert len(set(shown_parts["a"]["one"])) == 2

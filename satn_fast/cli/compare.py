@@ -44,6 +44,8 @@ def compare(
         raise typer.BadParameter("give at least two runs to compare")
     runs = compare_runs({name: read_run(folder) for name, folder in zip(_names(folders), folders, strict=True)})
     counts = {len(run.summary.seeds) for run in runs}
+    if 1 in counts:
+        warn("a run has one seed only: how much of a difference is the luck of a seed cannot be said; train several")
     if len(counts) > 1:
         warn(f"the runs have different numbers of seeds ({', '.join(map(str, sorted(counts)))})")
     if destination is not None:

@@ -99,6 +99,11 @@ def _load(model: Path) -> "SATN | ExportedModel":
     from satn_fast import SATN
     from satn_fast.export import load
 
+    if (model / "predictions.csv").is_file() and not (model / "config.json").exists():
+        raise ValueError(
+            f"{model}: is a cross-validation, not a model; evaluate one of its trainings, {model}/FOLD/seed-N, or see "
+            "all of its predictions with satn-fast compare"
+        )
     # A checkpoint recognises several utterances at once, and shows its attention.
     return SATN.from_pretrained(model) if model.is_dir() else load(model)
 

@@ -5,7 +5,9 @@ fewer than `MIN_SPEAKERS`, a bootstrap over speakers is far too narrow; then utt
 and label, and the result speaks of these speakers only, not of others.
 
 A run may hold several trainings (seeds). The UA of a run is the mean over its seeds; in a resample all seeds see the
-same utterances, so it is enough to know in which share of the seeds each utterance was recognised.
+same utterances, so it is enough to know in which share of the seeds each utterance was recognised. Intervals and
+p-values take the trained models as they are: how much other seeds would differ is what the deviation over the seeds
+says.
 
 Sources: Efron (1979), *Bootstrap methods: another look at the jackknife*, Annals of Statistics 7(1) (percentile
 interval: Efron & Tibshirani 1993, chapter 13); Bisani & Ney (2004), *Bootstrap estimates for confidence intervals in

@@ -42,7 +42,7 @@ class TrainingRecord:
     @property
     def known_speakers(self) -> set[str]:
         """Everyone the model was trained on, or chosen with."""
-        return {speaker for speakers in self.speakers.values() for speaker in speakers}
+        return {speaker for part in ("train", "validation") for speaker in self.speakers.get(part, ())}
 
     def as_dict(self) -> dict[str, Any]:
         """What `read_record` reads."""
@@ -127,6 +127,11 @@ def _object(path: Path) -> dict[str, Any] | None:
     return content
 
 
+def _numbers(epoch: Mapping[str, Any]) -> dict[str, float]:
+    """What can be drawn of an epoch."""
+    return {name: float(value) for name, value in epoch.items() if isinstance(value, int | float)}
+
+
 def _record(content: Any, path: Path, name: str = "") -> TrainingRecord:
     try:
         return TrainingRecord(
@@ -134,7 +139,7 @@ def _record(content: Any, path: Path, name: str = "") -> TrainingRecord:
             transfer=content.get("transfer"),
             speakers={str(part): [*map(str, names)] for part, names in (content.get("speakers") or {}).items()},
             best_epoch=content.get("best_epoch"),
-            history=[{key: float(value) for key, value in row.items()} for row in content.get("history") or ()],
+            history=[_numbers(row) for row in content.get("history") or ()],
             name=name,
         )
     except (AttributeError, TypeError, ValueError) as error:

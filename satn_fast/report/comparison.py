@@ -100,5 +100,6 @@ def _mean(values: Sequence[float]) -> Deviation:
 def _method(interval: Interval) -> str:
     return (
         f"Intervals: {interval.method}. p: two-sided sign-flip test, exchanging the runs for each of these "
-        f"{interval.unit}; adjusted by Holm's method for the number of comparisons."
+        f"{interval.unit}; adjusted by Holm's method for the number of comparisons. Both take the trained models as "
+        "they are: how much other seeds would differ is what ± says."
     )

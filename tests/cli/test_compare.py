@@ -107,7 +107,9 @@ def test_different_numbers_of_seeds_are_said(satn_fast, runs, tmp_path):
     folders, first, _ = runs
     rows = np.array([seed == 0 for seed in first.seeds])
     write_predictions(tmp_path / "one" / "predictions.csv", first.take(rows))
-    assert "different numbers of seeds (1, 2)" in satn_fast("compare", folders[0], tmp_path / "one").errors
+    said = satn_fast("compare", folders[0], tmp_path / "one").errors
+    assert "different numbers of seeds (1, 2)" in said
+    assert "a run has one seed only" in said
 
 
 def test_different_utterances_are_one_line(satn_fast, runs, tmp_path):

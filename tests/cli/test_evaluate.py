@@ -192,3 +192,10 @@ def test_a_damaged_record_is_one_line(satn_fast, run, manifest):
     result = satn_fast("evaluate", run, manifest)
     assert result.code == 1
     assert "run.json" in result.errors
+
+
+def test_a_cross_validation_is_no_model(satn_fast, manifest, tmp_path):
+    (tmp_path / "predictions.csv").write_text("file,label")
+    result = satn_fast("evaluate", tmp_path, manifest)
+    assert result.code == 1
+    assert "is a cross-validation, not a model; evaluate one of its trainings" in result.errors
