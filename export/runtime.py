@@ -158,6 +158,11 @@ class _TorchModel(ExportedModel):
             self._model = SATN.from_pretrained(path).eval()
         except CheckpointError as error:
             raise ExportError(str(error)) from error
+        if self._model.config.normalization == "speaker":
+            raise ExportError(
+                f"{path}: expects features that are normalised per speaker, which takes more than one recording; "
+                "`satn-fast evaluate` does that for a whole manifest"
+            )
         super().__init__(str(path), Metadata(self._model.config, "float32"))
 
     def _logits(self, features: Array) -> Array:

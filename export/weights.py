@@ -91,9 +91,14 @@ def folded(model: reference.SATN) -> FoldedSATN:
         model: `satn_fast.SATN` or `satn_fast.reference.SATN`, on any device, in any floating-point dtype.
 
     Raises:
-        ValueError: A weight is not finite.
+        ValueError: A weight is not finite, or the model needs features that are normalised per speaker.
     """
     encoder, config = model.encoder, model.config
+    if config.normalization == "speaker":
+        raise ValueError(
+            "normalization is 'speaker': the model needs other recordings of whoever speaks, which a device does not "
+            "have; train one with normalization 'running' to export it"
+        )
     weights = FoldedSATN(
         config=config,
         mean=_array(encoder.normalization.mean),

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-NORMALIZATIONS = ("global", "utterance", "running")
+NORMALIZATIONS = ("global", "utterance", "running", "speaker")
 
 # What the network is fed: log-Mel bands with their deltas and delta-deltas, side by side.
 FEATURE_ORDERS = 3
@@ -34,7 +34,8 @@ class SATNConfig:
         dropout: Probability of dropping an activation while training.
         normalization: `"global"` uses the feature statistics kept in the model; `"utterance"` first removes
             the mean of the utterance's frames (not streamable); `"running"` first removes the mean of the
-            frames so far, the same offline and streaming.
+            frames so far, the same offline and streaming; `"speaker"` expects features that were standardised per
+            speaker (`satn_fast.training.normalize_per_speaker`), for research on speakers who were recorded before.
         front_end: Keyword arguments of `satn_fast.LogMel` that give the features this model expects.
 
     Raises:

@@ -66,7 +66,8 @@ class Normalization(nn.Module):
     `(x - mean) / std` with statistics that are buffers, so they travel with the model. In between, `"utterance"`
     removes the mean over the utterance, and `"running"` the mean over the frames so far. That one starts as if
     `RUNNING_PRIOR_FRAMES` average frames had been heard before: without them, the first frames would be compared with
-    next to nothing (the idea is that of Kaldi's online cepstral mean normalisation).
+    next to nothing (the idea is that of Kaldi's online cepstral mean normalisation). `"speaker"` is `"global"` for
+    features that come standardised per speaker.
     """
 
     mean: Tensor
@@ -85,7 +86,7 @@ class Normalization(nn.Module):
 
     def centre(self, x: Tensor, lengths: Tensor | None) -> Tensor:
         """Removes the utterance's mean, the running mean, or nothing. Padding of `x` must be zero."""
-        if self.mode == "global":
+        if self.mode in ("global", "speaker"):
             return x
         # Half precision cannot count to T.
         wide = x.to(torch.promote_types(x.dtype, torch.float32))

@@ -244,7 +244,7 @@ def _window(config: SATNConfig) -> int:
         )
     if config.normalization not in _STREAMABLE_NORMALIZATIONS:
         raise ValueError(
-            f"normalization is {config.normalization!r}, which needs the whole utterance; train with "
+            f"normalization is {config.normalization!r}, which needs more than what was heard so far; train with "
             'normalization="running" (mean of the frames so far) or "global"'
         )
     return config.attention_window

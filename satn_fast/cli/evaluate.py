@@ -5,7 +5,7 @@ import json
 import sys
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 
@@ -69,7 +69,9 @@ def evaluate(
     record = read_record(model / "run.json") if model.is_dir() else None
     overlap, said = _known_speakers(record, utterances)
     with progress_bars() as bars:
-        read = _read(utterances, recogniser.config.front_end, cache, on_error, manifest, bars)
+        config = recogniser.config
+        per_speaker = config.normalization == "speaker"
+        read = _read(utterances, config.front_end, cache, on_error, manifest, bars, per_speaker=per_speaker)
         advance = bar(bars, "recognising")
         predictions = evaluate_utterances(recogniser, read.utterances, read.features, progress=advance)
     found = figures(predictions) | {
@@ -140,9 +142,11 @@ def _read(
     on_error: OnError,
     manifest: Path,
     bars: Progress,
+    *,
+    per_speaker: bool,
 ) -> _Read:
     from satn_fast import LogMel
-    from satn_fast.training import FeatureCache, extract_features
+    from satn_fast.training import FeatureCache, extract_features, normalize_per_speaker
 
     log_mel = LogMel(**front_end)
     features = extract_features(
@@ -154,7 +158,11 @@ def _read(
         on_error=cast(Literal["skip"], "skip" if on_error is OnError.skip else "raise"),
     )
     pairs = [(said, frames) for said, frames in zip(utterances, features, strict=True) if frames is not None]
-    return _Read([said for said, _ in pairs], [frames for _, frames in pairs])
+    usable = _Read([said for said, _ in pairs], [frames for _, frames in pairs])
+    if not per_speaker:
+        return usable
+    speakers = [said.speaker for said in usable.utterances]
+    return replace(usable, features=normalize_per_speaker(usable.features, speakers, notify=warn))
 
 
 def _write(

@@ -14,8 +14,8 @@ messages = Console(stderr=True)
 
 
 @contextmanager
-def progress_bars() -> Iterator[Progress]:
-    """A group of progress bars on standard error."""
+def progress_bars(*, hidden: bool = False) -> Iterator[Progress]:
+    """A group of progress bars on standard error; `hidden` where another process shows them."""
     columns = (
         TextColumn("{task.description:<26}"),
         BarColumn(bar_width=30),
@@ -23,7 +23,7 @@ def progress_bars() -> Iterator[Progress]:
         TimeElapsedColumn(),
         TextColumn("{task.fields[note]}"),
     )
-    with Progress(*columns, console=messages) as bars:
+    with Progress(*columns, console=messages, disable=hidden) as bars:
         yield bars
 
 

@@ -43,8 +43,8 @@ def pretrain(
     from satn_fast.training.recipes import pretrain as run
     from satn_fast.training.run import is_first_process
 
-    with progress_bars() as bars:
-        best = run(manifest, settings, destination, restart=restart, start=partial(bar, bars), notify=warn)
+    with progress_bars(hidden=not is_first_process()) as bars:
+        best = run(manifest, settings, destination, restart=restart, start=partial(bar, bars), notify=_warn_once)
     if is_first_process():
         _print_figures(best)
         _say_where(destination)
@@ -79,8 +79,8 @@ def train(
     from satn_fast.training.recipes import train as run
     from satn_fast.training.run import RunFolder, is_first_process
 
-    with progress_bars() as bars:
-        left_out = run(manifest, settings, destination, restart=restart, start=partial(bar, bars), notify=warn)
+    with progress_bars(hidden=not is_first_process()) as bars:
+        left_out = run(manifest, settings, destination, restart=restart, start=partial(bar, bars), notify=_warn_once)
     if not is_first_process():
         return
     if left_out is not None:
@@ -115,6 +115,14 @@ def _print_folds(left_out: "Predictions") -> None:
 
 def _with_deviation(figure: "Deviation") -> str:
     return f"{figure.mean:.1%}" + ("" if figure.deviation is None else f" ± {figure.deviation:.1%}")
+
+
+def _warn_once(message: str) -> None:
+    """Not by every process that trains."""
+    from satn_fast.training.run import is_first_process
+
+    if is_first_process():
+        warn(message)
 
 
 def _say_where(destination: Path) -> None:

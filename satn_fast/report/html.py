@@ -27,7 +27,7 @@ def render(template: str, **content: Any) -> str:
     try:
         import jinja2
     except ImportError as error:
-        raise ImportError('reports need jinja2: pip install "satn-fast[demo]"') from error
+        raise ImportError('reports need jinja2: pip install "satn-fast[train]"') from error
     environment = jinja2.Environment(
         autoescape=True,
         undefined=jinja2.StrictUndefined,

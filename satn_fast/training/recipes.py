@@ -117,7 +117,8 @@ def train(
     utterances = read_manifest(manifest, check_files=settings.on_error == "stop")
     config = _emotion_config(settings, check_labels(utterances, manifest), source)
     front_end = LogMel(**config.front_end)
-    corpus = read_corpus(utterances, front_end, settings, per_speaker=settings.per_speaker, start=start, notify=notify)
+    per_speaker = config.normalization == "speaker"
+    corpus = read_corpus(utterances, front_end, settings, per_speaker=per_speaker, start=start, notify=notify)
     data = describe_data(manifest, corpus.utterances)
     trainings = _plan(settings, corpus, manifest)
     advance = start("training")
@@ -245,7 +246,6 @@ def _train_once(
         "left_out": training.fold or None,
         "transfer": settings.transfer_options().mode,
         "source": settings.source,
-        "per_speaker": settings.per_speaker,
         "data": data,
         "speakers": _speakers(corpus, learning, choosing),
     }
@@ -313,6 +313,8 @@ def _emotion_config(settings: EmotionSettings, labels: tuple[str, ...], source: 
     else:
         preset = SourceSettings.preset if settings.preset == "auto" else settings.preset
         config = SATNConfig.preset(preset, labels=labels)
+    if settings.normalization != "auto":
+        config = replace(config, normalization=settings.normalization)
     return _described(replace(config, **settings.model_changes()))
 
 

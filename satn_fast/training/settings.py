@@ -155,14 +155,14 @@ class EmotionSettings(Settings):
         Literal["auto", "base", "large", "edge", "micro"],
         Help("The model; auto is that of the source, or edge without one.", MODEL),
     ] = "auto"
-    per_speaker: Annotated[
-        bool,
+    normalization: Annotated[
+        Literal["auto", "global", "utterance", "running", "speaker"],
         Help(
-            "Standardise features per speaker. Uses unlabelled recordings of everybody who is to be recognised, those "
-            "of the evaluation included.",
-            DATA,
+            "What is removed from features; auto is what the model has. speaker uses unlabelled recordings of "
+            "everybody who is to be recognised, those of the evaluation included.",
+            MODEL,
         ),
-    ] = False
+    ] = "auto"
     label_smoothing: Annotated[float, Help("Share of the probability given to the other labels.", TRAINING)] = 0.1
     calibrate: Annotated[
         bool, Help("Fit a temperature on the validation speakers, and divide the classifier by it.", TRAINING)

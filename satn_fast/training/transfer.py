@@ -81,6 +81,15 @@ def check_source(config: SATNConfig, source: Source | None, transfer: TransferOp
             raise ValueError(
                 f"source has {name} = {theirs!r}, the model {ours!r}; transfer {transfer.mode!r} needs both equal"
             )
+    if (
+        transfer.compares_maps
+        and "speaker" in {config.normalization, source.config.normalization}
+        and (config.normalization != source.config.normalization)
+    ):
+        raise ValueError(
+            f"the source has normalization {source.config.normalization!r}, the model {config.normalization!r}: they "
+            "cannot look at the same features, which comparing their maps needs; give both the same, or transfer 'init'"
+        )
     if transfer.compares_maps:
         _check_heads(config, source.config, transfer)
 

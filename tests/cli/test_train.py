@@ -252,10 +252,19 @@ def test_two_runs_do_not_share_a_folder(satn_fast, manifest, tmp_path):
 
 
 def test_normalisation_per_speaker_says_what_it_uses(satn_fast, manifest, tmp_path):
-    result = satn_fast("train", manifest, "-o", tmp_path / "run", *QUICK, "--per-speaker")
+    result = satn_fast("train", manifest, "-o", tmp_path / "run", *QUICK, "--normalization", "speaker")
     assert result.code == 0
     assert "this uses unlabelled data of all 3 speakers" in " ".join(result.errors.split())
-    assert record(tmp_path / "run")["per_speaker"] is True
+    model = SATN.from_pretrained(tmp_path / "run")
+    assert model.config.normalization == "speaker"
+    torch.testing.assert_close(model.encoder.normalization.mean, torch.zeros(120), atol=1e-4, rtol=0)
+    evaluated = satn_fast("evaluate", tmp_path / "run", manifest, "--json")
+    assert evaluated.code == 0, evaluated.errors
+    assert "this uses unlabelled data of all 3 speakers" in " ".join(evaluated.errors.split())
+    for command in (("predict", tmp_path / "run", manifest.parent / "anna_low_0.wav"),):
+        refused = satn_fast(*command)
+        assert refused.code == 1
+        assert "normalised per speaker" in refused.errors
 
 
 def test_a_killed_run_comes_to_the_same_numbers(satn_fast, manifest, tmp_path):
