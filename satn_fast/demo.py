@@ -159,7 +159,7 @@ def _learn_phonemes(
         corpus.phonemes("train", symbols),
         corpus.phonemes("validation", symbols),
         # Symbols take a higher rate than emotions and no augmentation: CTC is slow enough to get going.
-        TrainingOptions(epochs=SOURCE_EPOCHS, learning_rate=4e-3, augmentation=None, seed=seed),
+        TrainingOptions(epochs=SOURCE_EPOCHS, learning_rate=4e-3, augmentation=(), seed=seed),
         progress=_steps(start, "phonemes (source task)", "error_rate"),
     )
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from satn_fast.evaluation.metrics import Metrics, evaluate, score
-    from satn_fast.training.augmentation import SpecAugment, utterance_keys
+    from satn_fast.training.augmentation import MelWarp, SpecAugment, utterance_keys
     from satn_fast.training.cache import CacheError, CacheWarning, FeatureCache
     from satn_fast.training.dataset import Batch, FeatureDataset, batches
     from satn_fast.training.emotion import train_emotion
@@ -41,6 +41,7 @@ _HOMES = {
     "Hardware": "satn_fast.training.options",
     "LengthBuckets": "satn_fast.training.sampler",
     "MappedFeatures": "satn_fast.training.stores",
+    "MelWarp": "satn_fast.training.augmentation",
     "Metrics": "satn_fast.evaluation.metrics",
     "Perturbation": "satn_fast.training.perturbation",
     "PerturbedUtterances": "satn_fast.training.loader",
@@ -71,6 +72,7 @@ __all__ = [
     "Hardware",
     "LengthBuckets",
     "MappedFeatures",
+    "MelWarp",
     "Metrics",
     "Perturbation",
     "PerturbedUtterances",

@@ -1,8 +1,12 @@
-"""SpecAugment: hides bands and stretches of time, so that the model cannot lean on any one of them."""
+"""Changes of features while training: other vocal tracts, and bands and stretches of time that are hidden.
 
+What an utterance becomes depends on its key (`utterance_keys`) alone: not on its batch, its place there, or the device.
+"""
+
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Protocol, TypeAlias
 
 import torch
 from torch import Tensor
@@ -12,8 +16,22 @@ from satn_fast.config import FEATURE_ORDERS
 # Gives (B,) uniform numbers in [0, 1): the number `index` of each utterance.
 Draw: TypeAlias = Callable[[int], Tensor]
 
+# Slaney's scale is linear up to 1000 Hz, 15 Mel, and logarithmic from there, 27 Mel for each factor of 6.4.
+_SLANEY_HZ = 1000.0
+_SLANEY_LOG = math.log(6.4) / 27 * 15
+
+# Which number of an utterance's sequence the warp takes; SpecAugment takes the first ones.
+_DRAWS_OF_WARP = 1 << 20
+
 # Two to the 64th over the golden ratio, as a signed integer.
 _GOLDEN = 0x9E3779B97F4A7C15 - (1 << 64)
+
+
+class Augmentation(Protocol):
+    """Changes a batch of features; see `SpecAugment.keyed`."""
+
+    def keyed(self, features: Tensor, lengths: Tensor, keys: Tensor) -> Tensor:
+        """(B, T, F) features with (B,) lengths and keys to new (B, T, F) ones."""
 
 
 @dataclass(frozen=True)
@@ -82,6 +100,79 @@ class SpecAugment:
         real = torch.arange(n_frames, device=features.device)[None, :, None] < lengths[:, None, None]
         mean = features.sum(1, keepdim=True) / lengths.clamp(min=1)[:, None, None]
         return torch.where(hidden & real, mean, features)
+
+
+@dataclass(frozen=True)
+class MelWarp:
+    """Stretches the frequency axis of every utterance, as if its vocal tract had another length.
+
+    Vocal tract length perturbation (Jaitly & Hinton 2013), done on the Mel bands: band `m` of the new features is read, by
+    linear interpolation, where its frequency times the drawn factor lies. Deltas are warped alike, because both are
+    linear.
+
+    Attributes:
+        largest: The factor's logarithm is drawn uniformly between minus and plus this.
+        low_hz: Where the front end's bands begin, in Hz.
+        high_hz: Where they end, in Hz.
+        mel_scale: `"htk"` or `"slaney"`, as in `LogMel.describe()`.
+
+    Raises:
+        ValueError: `largest` is not in [0, 1).
+
+    Example:
+        >>> x, lengths = torch.randn(2, 50, 12), torch.tensor([50, 50])
+        >>> keys = utterance_keys(torch.tensor([7, 3]), epoch=1, seed=0)
+        >>> MelWarp(0.15).keyed(x, lengths, keys).shape
+        torch.Size([2, 50, 12])
+    """
+
+    largest: float = 0.15
+    low_hz: float = 20.0
+    high_hz: float = 8000.0
+    mel_scale: str = "htk"
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.largest < 1:
+            raise ValueError(f"largest is {self.largest}; give a number in [0, 1)")
+
+    def keyed(self, features: Tensor, lengths: Tensor, keys: Tensor) -> Tensor:
+        """Warps a batch by a key for each utterance.
+
+        Args:
+            features: (B, T, F).
+            lengths: (B,) real frames; not needed.
+            keys: (B,) int64, from `utterance_keys`.
+
+        Returns:
+            A new (B, T, F) tensor.
+        """
+        drawn = _uniform(keys.to(features.device), _DRAWS_OF_WARP)
+        factors = torch.exp((2.0 * drawn - 1.0) * self.largest)
+        orders = features.unflatten(-1, (FEATURE_ORDERS, -1))
+        weights = self.matrices(factors, orders.shape[-1]).to(features.dtype)
+        return torch.einsum("btom,bnm->bton", orders, weights).flatten(-2)
+
+    def matrices(self, factors: Tensor, n_bands: int) -> Tensor:
+        """(B, n_bands, n_bands) interpolation weights; each row sums to 1."""
+        low, high = self._mel(torch.tensor([self.low_hz, self.high_hz], device=factors.device))
+        steps = torch.arange(1, n_bands + 1, device=factors.device)
+        centres = self._hz(low + (high - low) * steps / (n_bands + 1))
+        mel = self._mel(factors[:, None] * centres)
+        position = ((mel - low) / (high - low) * (n_bands + 1) - 1).clamp(0, n_bands - 1)
+        distance = (position[:, :, None] - torch.arange(n_bands, device=factors.device)).abs()
+        return (1 - distance).clamp(min=0)
+
+    def _mel(self, hz: Tensor) -> Tensor:
+        if self.mel_scale == "htk":
+            return torch.log1p(hz / 700.0)
+        return torch.where(
+            hz < _SLANEY_HZ, hz, _SLANEY_HZ * (1 + torch.log(hz.clamp(min=1.0) / _SLANEY_HZ) / _SLANEY_LOG)
+        )
+
+    def _hz(self, mel: Tensor) -> Tensor:
+        if self.mel_scale == "htk":
+            return 700.0 * torch.expm1(mel)
+        return torch.where(mel < _SLANEY_HZ, mel, _SLANEY_HZ * torch.exp((mel / _SLANEY_HZ - 1) * _SLANEY_LOG))
 
 
 def utterance_keys(indices: Tensor, epoch: int, seed: int) -> Tensor:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
-from satn_fast.training.augmentation import SpecAugment
+from satn_fast.training.augmentation import Augmentation, SpecAugment
 
 TRANSFERS = ("none", "init", "map", "both")
 INITIALISED_PARTS = ("encoder", "tcn", "attention")
@@ -31,7 +31,7 @@ class TrainingOptions:
             1600 in the demo's source task, attention saturated, and int8 files decided otherwise on 70 % of the
             utterances; phoneme errors after 20 epochs were 85 %. With it the r.m.s. stays near 1 and errors are 24 %
             after 10 (preset edge, synthetic corpus, one seed).
-        augmentation: SpecAugment, or `None`.
+        augmentation: What is done to features while training, one after the other; nothing if empty.
         patience: Epochs without a better validation figure after which training stops; `None` never stops early.
         seed: Decides initial weights, order, dropout and augmentation. Equal seeds give equal numbers on the same
             machine with the same number of threads.
@@ -46,7 +46,7 @@ class TrainingOptions:
     weight_decay: float = 1e-2
     gradient_norm: float = 5.0
     activity_penalty: float = 1e-3
-    augmentation: SpecAugment | None = field(default_factory=SpecAugment)
+    augmentation: Sequence[Augmentation] = (SpecAugment(),)
     patience: int | None = None
     seed: int = 0
 

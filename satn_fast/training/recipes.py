@@ -183,7 +183,7 @@ def pretrain(
         if run.has_finished(notify):
             return dict(run.record["best"])
         training = corpus.versioned(learning, targets, keeper(settings, folder))
-        options, chosen = settings.training_options(), validation if len(validation) else None
+        options, chosen = settings.training_options(config.front_end), validation if len(validation) else None
         place: dict[str, Any] = {"hardware": settings.hardware(), "folder": folder}
         place["progress"] = _progress(start("source task"))
         result: TrainingResult[SourceModel] | TrainingResult[AutoencoderModel]
@@ -257,7 +257,7 @@ def _train_once(
             config,
             corpus.versioned(learning, targets, keeper(settings, folder)),
             validation if len(validation) else None,
-            settings.training_options(),
+            settings.training_options(config.front_end),
             source=source,
             transfer=settings.transfer_options(),
             label_smoothing=settings.label_smoothing,

@@ -45,7 +45,10 @@ class Settings:
     ] = "auto"
     speeds: Annotated[
         str, Help("Every epoch draws one of these factors of tempo and pitch for each utterance.", DATA)
-    ] = "0.9,1,1.1"
+    ] = "0.8,0.87,0.93,1,1.07,1.15,1.25"
+    mel_warp: Annotated[
+        float, Help("Vocal tracts of other lengths: the frequency axis is stretched by up to this share.", DATA)
+    ] = 0.15
     cache: Annotated[str | None, Help("Folder that keeps features for the next run.", DATA)] = None
     keep: Annotated[
         Literal["device", "disk"],
@@ -58,11 +61,9 @@ class Settings:
         str | None,
         Help('Fields of the configuration to change, as JSON: \'{"channels": 48, "dropout": 0.2}\'.', MODEL),
     ] = None
-    epochs: Annotated[int, Help("Passes over the training utterances.", TRAINING)] = 30
+    epochs: Annotated[int, Help("Passes over the training utterances.", TRAINING)] = 16
     batch_size: Annotated[int, Help("Utterances per step, over all devices.", TRAINING)] = 16
-    learning_rate: Annotated[
-        float, Help("The highest; a tenth of the steps lead up to it, a cosine down.", TRAINING)
-    ] = 2e-3
+    learning_rate: Annotated[float, Help("The highest; reached after a tenth of the steps.", TRAINING)] = 3e-3
     weight_decay: Annotated[float, Help("Of AdamW.", TRAINING)] = 1e-2
     gradient_norm: Annotated[float, Help("Gradients are scaled down to this norm.", TRAINING)] = 5.0
     activity_penalty: Annotated[
@@ -86,11 +87,15 @@ class Settings:
         self.speed_factors()
         self.model_changes()
 
-    def training_options(self) -> TrainingOptions:
-        """How to train."""
-        from satn_fast.training.augmentation import SpecAugment
+    def training_options(self, front_end: Mapping[str, Any] | None = None) -> TrainingOptions:
+        """How to train, on features of that front end (as `LogMel.describe` gives it)."""
+        from satn_fast.training.augmentation import Augmentation, MelWarp, SpecAugment
         from satn_fast.training.options import TrainingOptions
 
+        known = ("low_hz", "high_hz", "mel_scale")
+        bands = {name: value for name, value in (front_end or {}).items() if name in known}
+        warp: list[Augmentation] = [MelWarp(self.mel_warp, **bands)] if self.mel_warp else []
+        hidden: list[Augmentation] = [SpecAugment()] if self.hides() else []
         return TrainingOptions(
             epochs=self.epochs,
             batch_size=self.batch_size,
@@ -98,7 +103,7 @@ class Settings:
             weight_decay=self.weight_decay,
             gradient_norm=self.gradient_norm,
             activity_penalty=self.activity_penalty,
-            augmentation=SpecAugment() if self.hides() else None,
+            augmentation=(*warp, *hidden),
             patience=self.patience,
             seed=self.seed,
         )
@@ -233,11 +238,12 @@ class SourceSettings(Settings):
         Literal["auto", "phonemes", "characters"],
         Help("What ctc recognises: the manifest's column phonemes, or the letters of text; auto: what is there.", DATA),
     ] = "auto"
+    speeds: Annotated[
+        str, Help("Every epoch draws one of these factors of tempo and pitch for each utterance.", DATA)
+    ] = "0.9,1,1.1"
     # CTC is slow to get going: symbols take a higher rate than emotions, and nothing hidden.
     epochs: Annotated[int, Help("Passes over the training utterances.", TRAINING)] = 12
-    learning_rate: Annotated[
-        float, Help("The highest; a tenth of the steps lead up to it, a cosine down.", TRAINING)
-    ] = 4e-3
+    learning_rate: Annotated[float, Help("The highest; reached after a tenth of the steps.", TRAINING)] = 4e-3
 
     def hides(self) -> bool:
         """Whether SpecAugment is used."""

@@ -72,9 +72,9 @@ class Task(LightningModule):
 
     def training_step(self, loaded: TrainingBatch) -> Tensor:
         """The loss of a batch."""
-        batch, augmentation = loaded.batch, self.options.augmentation
+        batch = loaded.batch
         features = batch.features
-        if augmentation is not None:
+        for augmentation in self.options.augmentation:
             features = augmentation.keyed(features, batch.lengths, loaded.keys)
         loss = self.loss(features, batch, loaded.share)
         self._losses.append(loss.detach())

@@ -1,6 +1,9 @@
+import numpy as np
+import pytest
 import torch
 
-from satn_fast.training.augmentation import SpecAugment, _uniform, utterance_keys
+from satn_fast import LogMel
+from satn_fast.training.augmentation import MelWarp, SpecAugment, _uniform, utterance_keys
 
 LENGTHS = torch.tensor([60, 25])
 
@@ -61,3 +64,39 @@ def test_keyed_numbers_are_uniform_and_independent():
     torch.testing.assert_close(numbers.var(1), torch.full((6,), 1 / 12), atol=0.003, rtol=0)
     assert (torch.corrcoef(numbers) - torch.eye(6)).abs().max() < 0.03
     assert len(keys.unique()) == len(keys)
+
+
+@pytest.mark.parametrize("preset", ["kaldi", "librosa", "torchaudio"])
+def test_warped_bands_are_those_of_a_stretched_spectrum(preset):
+    front_end = LogMel(preset=preset)
+    settings = front_end.describe()
+    warp = MelWarp(0.15, settings["low_hz"], settings["high_hz"], settings["mel_scale"])
+    time = np.arange(16000) / 16000
+    for hertz in (400, 1200, 2500):
+        plain, lower = (front_end(np.sin(2 * np.pi * f * time).astype(np.float32) / 3) for f in (hertz, hertz / 1.1))
+        frames = torch.from_numpy(plain[None, 50:51, :40])
+        warped = frames @ warp.matrices(torch.tensor([1.1]), 40).transpose(1, 2)
+        # A factor of 1.1 reads each band 10 % higher up: what was at f is now where f / 1.1 was.
+        assert abs(int(warped[0, 0].argmax()) - int(lower[50, :40].argmax())) <= 1
+        assert int(warped[0, 0].argmax()) < plain[50, :40].argmax()
+
+
+def test_warp_of_one_changes_nothing_and_rows_sum_to_one():
+    for scale in ("htk", "slaney"):
+        matrices = MelWarp(0.2, 0.0, 8000.0, scale).matrices(torch.tensor([1.0, 0.85, 1.2]), 40)
+        torch.testing.assert_close(matrices[0], torch.eye(40), atol=2e-4, rtol=0)
+        torch.testing.assert_close(matrices.sum(2), torch.ones(3, 40))
+
+
+def test_warp_follows_the_key_and_warps_deltas_alike():
+    warp, keys = MelWarp(0.15), utterance_keys(torch.tensor([3, 4, 3]), epoch=1, seed=0)
+    x = torch.randn(1, 9, 40).repeat(3, 1, 3)
+    warped = warp.keyed(x, torch.tensor([9, 9, 9]), keys)
+    assert torch.equal(warped[0], warped[2])
+    assert not torch.equal(warped[0], warped[1])
+    assert torch.equal(warped[..., :40], warped[..., 40:80])
+    assert torch.equal(warped, warp.keyed(x, torch.tensor([9, 9, 9]), keys))
+    other = warp.keyed(x, torch.tensor([9, 9, 9]), utterance_keys(torch.tensor([3, 4, 3]), epoch=2, seed=0))
+    assert not torch.equal(warped, other)
+    with pytest.raises(ValueError, match="largest is -1"):
+        MelWarp(-1)

@@ -23,7 +23,7 @@ def a_source(**changes) -> SourceModel:
 
 @pytest.mark.parametrize("mode", ["none", "init", "map", "both"])
 def test_learns_with_every_transfer(mode):
-    options = TrainingOptions(epochs=12, batch_size=8, learning_rate=0.01, augmentation=None)
+    options = TrainingOptions(epochs=12, batch_size=8, learning_rate=0.01, augmentation=())
     result = train_emotion(
         CONFIG, emotions(64, 0), emotions(16, 1), options, source=a_source(), transfer=TransferOptions(mode=mode)
     )
@@ -71,7 +71,7 @@ def test_map_pulls_the_attention_towards_the_source_and_leaves_the_source_alone(
             attention_transfer_loss(ours.query, ours.key, theirs.query, theirs.key, lengths=batch.lengths, loss="kl")
         )
 
-    options = TrainingOptions(epochs=10, batch_size=8, learning_rate=0.01, augmentation=None)
+    options = TrainingOptions(epochs=10, batch_size=8, learning_rate=0.01, augmentation=())
     free, pulled = (
         train_emotion(
             CONFIG,

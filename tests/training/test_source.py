@@ -18,7 +18,7 @@ from satn_fast.training.task import mean_activity
 from ..models.test_reference import small_config
 from .tones import symbols
 
-OPTIONS = TrainingOptions(epochs=25, batch_size=8, learning_rate=0.02, augmentation=None)
+OPTIONS = TrainingOptions(epochs=25, batch_size=8, learning_rate=0.02, augmentation=())
 
 
 def test_recognises_symbols_it_has_learned():

@@ -15,7 +15,7 @@ from ..models.test_reference import small_config
 from .tones import emotions
 
 CONFIG = small_config(labels=("low", "high"), normalization="global", dropout=0.2)
-OPTIONS = TrainingOptions(epochs=4, batch_size=8, learning_rate=0.01, augmentation=SpecAugment())
+OPTIONS = TrainingOptions(epochs=4, batch_size=8, learning_rate=0.01, augmentation=(SpecAugment(),))
 
 
 def run(folder=None, progress=None, options=OPTIONS, **changes):
