@@ -106,7 +106,7 @@ class SpecAugment:
 class MelWarp:
     """Stretches the frequency axis of every utterance, as if its vocal tract had another length.
 
-    Vocal tract length perturbation (Jaitly & Hinton 2013), done on the Mel bands: band `m` of the new features is read, by
+    Vocal tract length perturbation (Jaitly & Hinton 2013), done on the Mel bands: a band of the new features is read, by
     linear interpolation, where its frequency times the drawn factor lies. Deltas are warped alike, because both are
     linear.
 
@@ -148,9 +148,11 @@ class MelWarp:
         """
         drawn = _uniform(keys.to(features.device), _DRAWS_OF_WARP)
         factors = torch.exp((2.0 * drawn - 1.0) * self.largest)
-        orders = features.unflatten(-1, (FEATURE_ORDERS, -1))
-        weights = self.matrices(factors, orders.shape[-1]).to(features.dtype)
-        return torch.einsum("btom,bnm->bton", orders, weights).flatten(-2)
+        batch, n_frames, n_features = features.shape
+        n_bands = n_features // FEATURE_ORDERS
+        orders = features.reshape(batch, n_frames * FEATURE_ORDERS, n_bands)
+        weights = self.matrices(factors, n_bands).to(features.dtype)
+        return (orders @ weights.transpose(1, 2)).reshape(features.shape)
 
     def matrices(self, factors: Tensor, n_bands: int) -> Tensor:
         """(B, n_bands, n_bands) interpolation weights; each row sums to 1."""
@@ -164,15 +166,15 @@ class MelWarp:
 
     def _mel(self, hz: Tensor) -> Tensor:
         if self.mel_scale == "htk":
-            return torch.log1p(hz / 700.0)
-        return torch.where(
-            hz < _SLANEY_HZ, hz, _SLANEY_HZ * (1 + torch.log(hz.clamp(min=1.0) / _SLANEY_HZ) / _SLANEY_LOG)
-        )
+            return (hz / 700.0).log1p()
+        above = _SLANEY_HZ * (1 + torch.log(hz.clamp(min=1.0) / _SLANEY_HZ) / _SLANEY_LOG)
+        return torch.where(hz < _SLANEY_HZ, hz, above)
 
     def _hz(self, mel: Tensor) -> Tensor:
         if self.mel_scale == "htk":
-            return 700.0 * torch.expm1(mel)
-        return torch.where(mel < _SLANEY_HZ, mel, _SLANEY_HZ * torch.exp((mel / _SLANEY_HZ - 1) * _SLANEY_LOG))
+            return mel.expm1() * 700.0
+        above = _SLANEY_HZ * torch.exp((mel / _SLANEY_HZ - 1) * _SLANEY_LOG)
+        return torch.where(mel < _SLANEY_HZ, mel, above)
 
 
 def utterance_keys(indices: Tensor, epoch: int, seed: int) -> Tensor:

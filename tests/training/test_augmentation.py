@@ -72,7 +72,7 @@ def test_warped_bands_are_those_of_a_stretched_spectrum(preset):
     settings = front_end.describe()
     warp = MelWarp(0.15, settings["low_hz"], settings["high_hz"], settings["mel_scale"])
     time = np.arange(16000) / 16000
-    for hertz in (400, 1200, 2500):
+    for hertz in (1200, 2500):
         plain, lower = (front_end(np.sin(2 * np.pi * f * time).astype(np.float32) / 3) for f in (hertz, hertz / 1.1))
         frames = torch.from_numpy(plain[None, 50:51, :40])
         warped = frames @ warp.matrices(torch.tensor([1.1]), 40).transpose(1, 2)
