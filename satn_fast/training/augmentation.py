@@ -106,9 +106,8 @@ class SpecAugment:
 class MelWarp:
     """Stretches the frequency axis of every utterance, as if its vocal tract had another length.
 
-    Vocal tract length perturbation (Jaitly & Hinton 2013), done on the Mel bands: a band of the new features is read, by
-    linear interpolation, where its frequency times the drawn factor lies. Deltas are warped alike, because both are
-    linear.
+    Vocal tract length perturbation (Jaitly & Hinton 2013), done on the Mel bands: a new band is read, by linear
+    interpolation, where its frequency times the drawn factor lies. Deltas are warped alike, because both are linear.
 
     Attributes:
         largest: The factor's logarithm is drawn uniformly between minus and plus this.
@@ -166,13 +165,13 @@ class MelWarp:
 
     def _mel(self, hz: Tensor) -> Tensor:
         if self.mel_scale == "htk":
-            return (hz / 700.0).log1p()
+            return torch.log(1.0 + hz / 700.0)
         above = _SLANEY_HZ * (1 + torch.log(hz.clamp(min=1.0) / _SLANEY_HZ) / _SLANEY_LOG)
         return torch.where(hz < _SLANEY_HZ, hz, above)
 
     def _hz(self, mel: Tensor) -> Tensor:
         if self.mel_scale == "htk":
-            return mel.expm1() * 700.0
+            return 700.0 * (torch.exp(mel) - 1.0)
         above = _SLANEY_HZ * torch.exp((mel / _SLANEY_HZ - 1) * _SLANEY_LOG)
         return torch.where(mel < _SLANEY_HZ, mel, above)
 
