@@ -161,11 +161,11 @@ class MelWarp:
         mel = self._mel(factors[:, None] * centres)
         position = ((mel - low) / (high - low) * (n_bands + 1) - 1).clamp(0, n_bands - 1)
         distance = (position[:, :, None] - torch.arange(n_bands, device=factors.device)).abs()
-        return (1 - distance).clamp(min=0)
+        return torch.clamp(1 - distance, min=0)
 
     def _mel(self, hz: Tensor) -> Tensor:
         if self.mel_scale == "htk":
-            return torch.log(1.0 + hz / 700.0)
+            return torch.log1p(hz / 700.0)
         above = _SLANEY_HZ * (1 + torch.log(hz.clamp(min=1.0) / _SLANEY_HZ) / _SLANEY_LOG)
         return torch.where(hz < _SLANEY_HZ, hz, above)
 
