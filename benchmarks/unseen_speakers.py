@@ -2,9 +2,9 @@
 
     python -m benchmarks.unseen_speakers MANIFEST --source-manifest SPEECH --output runs/unseen-speakers
 
-Every speaker of the manifest is left out once, by every seed, with the defaults of `satn-fast train`; the source model is
-trained with those of `satn-fast pretrain`. What is finished is not done again. Each row of the table is a folder that
-`satn-fast compare` reads.
+Every speaker of the manifest is left out once, by every seed, with the defaults of `satn-fast train`; the source model
+is trained with those of `satn-fast pretrain`. What is finished is not done again. Each row of the table is a folder
+that `satn-fast compare` reads.
 """
 
 from collections.abc import Sequence
@@ -119,7 +119,7 @@ def _left_out(
 
 
 def as_markdown(rows: Sequence[Row]) -> str:
-    """UA per fold (mean and deviation over seeds), over all folds, and the difference from training without transfer."""
+    """UA per fold (mean and deviation over seeds), over all folds, and what transfer changes."""
     folds = list(summarise(rows[0].predictions).folds)
     lines = [f"| | {' | '.join(folds)} | all | beside none |", "|" + "---|" * (len(folds) + 3)]
     without = next(row.predictions for row in rows if row.name == "none")
