@@ -14,12 +14,13 @@ if TYPE_CHECKING:
     from satn_fast.export.errors import ExportError
     from satn_fast.export.exporter import ToleranceError, export, to_onnx, to_tflite
     from satn_fast.export.manifest import FileEntry, Manifest
-    from satn_fast.export.runtime import ExportedModel, load
+    from satn_fast.export.runtime import ExportedModel, ExportedStream, load
     from satn_fast.export.verification import FileReport, Tolerances, verify
 
 _HOMES = {
     "ExportError": "errors",
     "ExportedModel": "runtime",
+    "ExportedStream": "runtime",
     "FileEntry": "manifest",
     "FileReport": "verification",
     "Manifest": "manifest",
@@ -35,6 +36,7 @@ _HOMES = {
 __all__ = [
     "ExportError",
     "ExportedModel",
+    "ExportedStream",
     "FileEntry",
     "FileReport",
     "Manifest",

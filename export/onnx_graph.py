@@ -1,6 +1,6 @@
 """SATN as an ONNX graph, written node by node: the same weights always give the same bytes."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -8,7 +8,7 @@ import onnx
 from numpy.typing import ArrayLike
 from onnx import TensorProto, helper, numpy_helper
 
-from satn_fast.export.weights import HIDDEN_SCORE, Attention, Convolution, Dense, FoldedSATN
+from satn_fast.export.weights import HIDDEN_SCORE, Attention, Block, Convolution, Dense, FoldedSATN
 from satn_fast.reference import RUNNING_PRIOR_FRAMES
 
 # LayerNormalization arrived with opset 17; ONNX Runtime reads it since 1.12 (2022).
@@ -53,22 +53,24 @@ class GraphBuilder:
 def build(weights: FoldedSATN) -> onnx.ModelProto:
     """Builds the float32 graph: `features` (1, T, F) to `logits` (1, n_labels), for every T >= 1."""
     graph, config = GraphBuilder(), weights.config
-    n_frames = graph.node("Slice", [graph.node("Shape", ["features"], "features_shape"), *_span(graph, 1, 2)], "frames")
+    n_frames = graph.node("Slice", [graph.node("Shape", ["features"], "features_shape"), *span(graph, 1, 2)], "frames")
     h = _normalization(graph, weights, n_frames)
     h = graph.node("Transpose", [h], "tcn_input", perm=[0, 2, 1])
-    for i, block in enumerate(weights.blocks):
-        residual = h
-        if block.project is not None:
-            residual = _convolution(graph, h, block.project.as_convolution, f"block{i}_projection")
-        y = graph.node("Relu", [_convolution(graph, h, block.conv1, f"block{i}_conv1")], f"block{i}_relu1")
-        y = graph.node("Relu", [_convolution(graph, y, block.conv2, f"block{i}_conv2")], f"block{i}_relu2")
-        h = graph.node("Relu", [graph.node("Add", [y, residual], f"block{i}_sum")], f"block{i}_output")
-    h = graph.node("Squeeze", [graph.node("Transpose", [h], "tcn_output", perm=[0, 2, 1]), graph.integer(0)], "encoded")
+    h = tcn(graph, h, weights.blocks, lambda x, conv, name: causal_convolution(graph, x, conv, name, conv.history))
     h = _attention(graph, h, weights.attention, config.n_heads, config.attention_window, n_frames)
-    _classify(graph, h, weights)
+    scores = graph.node("Transpose", [pooling_scores(graph, h, weights)], "pooling_scores_row", perm=[1, 0])
+    pooled = graph.node("MatMul", [graph.node("Softmax", [scores], "pooling_weights", axis=-1), h], "pooled")
+    linear(graph, pooled, weights.classifier, "logits")
 
     inputs = [helper.make_tensor_value_info("features", TensorProto.FLOAT, [1, "frames", config.n_features])]
     outputs = [helper.make_tensor_value_info("logits", TensorProto.FLOAT, [1, len(config.labels)])]
+    return model_of(graph, inputs, outputs)
+
+
+def model_of(
+    graph: GraphBuilder, inputs: Sequence[onnx.ValueInfoProto], outputs: Sequence[onnx.ValueInfoProto]
+) -> onnx.ModelProto:
+    """Gives the model of a complete graph."""
     proto = helper.make_graph(graph.nodes, "satn", inputs, outputs, list(graph.constants.values()))
     model = helper.make_model(proto, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION)
     model.producer_name = "satn_fast"
@@ -95,16 +97,16 @@ def quantizable_nodes(model: onnx.ModelProto) -> list[str]:
         for operator, name in names
         if operator == "Conv"
         or (operator == "Gemm" and name != "logits")
-        or (operator == "Add" and name.startswith("block"))
+        or (operator in ("Add", "Relu") and name.startswith("block"))
     ]
 
 
-def _span(graph: GraphBuilder, start: int | str, end: int | str, axis: int = 0) -> list[str]:
+def span(graph: GraphBuilder, start: int | str, end: int | str, axis: int = 0) -> list[str]:
     """The last inputs of a Slice along one axis."""
     return [graph.integer(value) if isinstance(value, int) else value for value in (start, end, axis)]
 
 
-def _count(graph: GraphBuilder, end: str, name: str, axes: list[int]) -> str:
+def count(graph: GraphBuilder, end: str, name: str, axes: list[int]) -> str:
     """The whole numbers from 0 to `end` (a (1,) tensor, excluded), with axes of size 1 added at the given places."""
     zero, one = graph.constant("zero", 0, np.int64), graph.constant("one_step", 1, np.int64)
     numbers = graph.node("Range", [zero, graph.node("Squeeze", [end], f"{name}_end"), one], f"{name}_range")
@@ -118,7 +120,7 @@ def _normalization(graph: GraphBuilder, weights: FoldedSATN, n_frames: str) -> s
     if mode == "utterance":
         x = graph.node("Sub", [x, graph.node("ReduceMean", [x], "utterance_mean", axes=[1])], "centred")
     elif mode == "running":
-        frame = graph.node("Cast", [_count(graph, n_frames, "frame", [1])], "frame_as_float", to=TensorProto.FLOAT)
+        frame = graph.node("Cast", [count(graph, n_frames, "frame", [1])], "frame_as_float", to=TensorProto.FLOAT)
         start = graph.constant("first_divisor", 1.0 + RUNNING_PRIOR_FRAMES)
         divisor = graph.node("Add", [frame, start], "frames_so_far")
         total = graph.node("CumSum", [x, graph.constant("time_axis", 1, np.int64)], "running_sum")
@@ -126,15 +128,28 @@ def _normalization(graph: GraphBuilder, weights: FoldedSATN, n_frames: str) -> s
     return graph.node("Mul", [x, graph.constant("inverse_std", weights.inverse_std)], "normalised")
 
 
-def _convolution(graph: GraphBuilder, x: str, convolution: Convolution, name: str) -> str:
-    """Causal convolution, (1, Cin, T) to (1, Cout, T)."""
+def tcn(graph: GraphBuilder, h: str, blocks: Sequence[Block], convolve: Callable[[str, Convolution, str], str]) -> str:
+    """Residual blocks, (1, F, T) to (T, C); `convolve` adds the convolutions of more than one tap."""
+    for i, block in enumerate(blocks):
+        residual = h
+        if block.project is not None:
+            residual = causal_convolution(graph, h, block.project.as_convolution, f"block{i}_projection")
+        y = graph.node("Relu", [convolve(h, block.conv1, f"block{i}_conv1")], f"block{i}_relu1")
+        y = graph.node("Relu", [convolve(y, block.conv2, f"block{i}_conv2")], f"block{i}_relu2")
+        h = graph.node("Relu", [graph.node("Add", [y, residual], f"block{i}_sum")], f"block{i}_output")
+    return graph.node(
+        "Squeeze", [graph.node("Transpose", [h], "tcn_output", perm=[0, 2, 1]), graph.integer(0)], "encoded"
+    )
+
+
+def causal_convolution(graph: GraphBuilder, x: str, convolution: Convolution, name: str, zeros: int = 0) -> str:
+    """Causal convolution with that many zero frames before the first, (1, Cin, T) to (1, Cout, T)."""
     weight = graph.constant(f"{name}_weight", convolution.weight.transpose(2, 1, 0))
     bias = graph.constant(f"{name}_bias", convolution.bias)
-    pads, dilations = [convolution.history, 0], [convolution.dilation]
-    return graph.node("Conv", [x, weight, bias], name, pads=pads, dilations=dilations)
+    return graph.node("Conv", [x, weight, bias], name, pads=[zeros, 0], dilations=[convolution.dilation])
 
 
-def _dense(graph: GraphBuilder, x: str, dense: Dense, name: str) -> str:
+def linear(graph: GraphBuilder, x: str, dense: Dense, name: str) -> str:
     """(T, Cin) to (T, Cout)."""
     weight, bias = graph.constant(f"{name}_weight", dense.weight), graph.constant(f"{name}_bias", dense.bias)
     return graph.node("Gemm", [x, weight, bias], name)
@@ -144,13 +159,18 @@ def _attention(
     graph: GraphBuilder, h: str, attention: Attention, n_heads: int, window: int | None, n_frames: str
 ) -> str:
     """Self-attention, residual and LayerNorm, (T, C) to (T, C)."""
-    q, k, v = (_dense(graph, h, getattr(attention, name), name) for name in ("query", "key", "value"))
+    q, k, v = (linear(graph, h, getattr(attention, name), name) for name in ("query", "key", "value"))
     size = len(attention.norm_scale) // n_heads
     if window is None:
         y = _whole_utterance(graph, q, k, v, (n_heads, size))
     else:
         y = _windowed(graph, q, k, v, (n_heads, size), window, n_frames)
-    h = graph.node("Add", [h, _dense(graph, y, attention.output, "attention_output")], "attention_sum")
+    return attention_output(graph, h, y, attention)
+
+
+def attention_output(graph: GraphBuilder, h: str, attended: str, attention: Attention) -> str:
+    """Output projection, residual and LayerNorm, (T, C) twice to (T, C)."""
+    h = graph.node("Add", [h, linear(graph, attended, attention.output, "attention_output")], "attention_sum")
     scale = graph.constant("norm_scale", attention.norm_scale)
     offset = graph.constant("norm_offset", attention.norm_offset)
     return graph.node("LayerNormalization", [h, scale, offset], "hidden", axis=-1, epsilon=attention.norm_epsilon)
@@ -180,8 +200,8 @@ def _windowed(graph: GraphBuilder, q: str, k: str, v: str, heads: tuple[int, int
         """(T, C) to (N, 2W, H, D), zeros before the first tile, permuted."""
         padded = graph.node("Pad", [x, one_tile_history], f"{name}_padded")
         tiles = graph.node("Reshape", [padded, graph.integers(-1, tile, *heads)], f"{name}_tiles")
-        before = graph.node("Slice", [tiles, *_span(graph, 0, -1)], f"{name}_before")
-        current = graph.node("Slice", [tiles, *_span(graph, 1, np.iinfo(np.int64).max)], f"{name}_current")
+        before = graph.node("Slice", [tiles, *span(graph, 0, -1)], f"{name}_before")
+        current = graph.node("Slice", [tiles, *span(graph, 1, np.iinfo(np.int64).max)], f"{name}_current")
         both = graph.node("Concat", [before, current], f"{name}_pairs", axis=1)
         return graph.node("Transpose", [both], f"{name}_both", perm=perm)
 
@@ -192,14 +212,14 @@ def _windowed(graph: GraphBuilder, q: str, k: str, v: str, heads: tuple[int, int
     hidden = _hidden_in_tiles(graph, tile, two_tiles, tiles)
     one_if_hidden = graph.node("Cast", [hidden], "one_if_hidden", to=TensorProto.FLOAT)
     bias = graph.node("Mul", [one_if_hidden, graph.constant("hidden_score", HIDDEN_SCORE)], "score_bias")
-    weights = _softmax(graph, graph.node("Add", [scores, bias], "masked_scores"), "attention_weights")
+    weights = softmax(graph, graph.node("Add", [scores, bias], "masked_scores"), "attention_weights")
     y = graph.node("MatMul", [weights, with_previous_tile(v, "value", [0, 2, 1, 3])], "attended_heads")
     y = graph.node("Transpose", [y], "attended_tiles", perm=[0, 2, 1, 3])
     y = graph.node("Reshape", [y, graph.integers(-1, heads[0] * heads[1])], "attended_padded")
-    return graph.node("Slice", [y, *_span(graph, 0, n_frames)], "attended")
+    return graph.node("Slice", [y, *span(graph, 0, n_frames)], "attended")
 
 
-def _softmax(graph: GraphBuilder, scores: str, name: str) -> str:
+def softmax(graph: GraphBuilder, scores: str, name: str) -> str:
     """Softmax over the last axis, for scores of which many are minus infinity.
 
     Weights below exp(-75) of the largest are raised to that, which changes no float32 sum: without it they would be
@@ -215,9 +235,9 @@ def _hidden_in_tiles(graph: GraphBuilder, tile: str, two_tiles: str, tiles: str)
 
     Key 0 of a tile is the first frame of the tile before it.
     """
-    n_tiles = graph.node("Slice", [graph.node("Shape", [tiles], "tiles_shape"), *_span(graph, 0, 1)], "n_tiles")
-    query, key = _count(graph, tile, "query_index", [0, 1, 3]), _count(graph, two_tiles, "key_index", [0, 1, 2])
-    in_tile = _count(graph, n_tiles, "tile_index", [1, 2, 3])
+    n_tiles = graph.node("Slice", [graph.node("Shape", [tiles], "tiles_shape"), *span(graph, 0, 1)], "n_tiles")
+    query, key = count(graph, tile, "query_index", [0, 1, 3]), count(graph, two_tiles, "key_index", [0, 1, 2])
+    in_tile = count(graph, n_tiles, "tile_index", [1, 2, 3])
     too_old = graph.node("LessOrEqual", [key, query], "too_old")
     too_new = graph.node("Greater", [key, graph.node("Add", [query, tile], "query_as_key")], "too_new")
     frame = graph.node("Add", [graph.node("Mul", [in_tile, tile], "tile_start"), key], "frame_after_padding")
@@ -226,10 +246,7 @@ def _hidden_in_tiles(graph: GraphBuilder, tile: str, two_tiles: str, tiles: str)
     return graph.node("Or", [outside, before_start], "hidden_keys")
 
 
-def _classify(graph: GraphBuilder, h: str, weights: FoldedSATN) -> str:
-    """Attentive pooling and the classifier, (T, C) to `logits` (1, n_labels)."""
-    energy = graph.node("Tanh", [_dense(graph, h, weights.pooling, "pooling_projection")], "pooling_energy")
-    scores = graph.node("MatMul", [energy, graph.constant("context", weights.context[:, None])], "pooling_scores")
-    row = graph.node("Transpose", [scores], "pooling_scores_row", perm=[1, 0])
-    pooled = graph.node("MatMul", [graph.node("Softmax", [row], "pooling_weights", axis=-1), h], "pooled")
-    return _dense(graph, pooled, weights.classifier, "logits")
+def pooling_scores(graph: GraphBuilder, h: str, weights: FoldedSATN) -> str:
+    """The scores of attentive pooling, (T, C) to (T, 1)."""
+    energy = graph.node("Tanh", [linear(graph, h, weights.pooling, "pooling_projection")], "pooling_energy")
+    return graph.node("MatMul", [energy, graph.constant("context", weights.context[:, None])], "pooling_scores")

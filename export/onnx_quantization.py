@@ -17,10 +17,12 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
 from numpy.typing import NDArray
+from onnxruntime import InferenceSession
 from onnxruntime.quantization import (
     CalibrationDataReader,
     QuantFormat,
@@ -29,16 +31,24 @@ from onnxruntime.quantization import (
 )
 
 from satn_fast.export.onnx_graph import quantizable_nodes
+from satn_fast.export.stream_state import StateTensor
 
 Array = NDArray[np.float32]
+Feed = dict[str, NDArray[Any]]
+
+# Streams are calibrated in chunks of that many frames; the activations do not depend on it.
+CHUNK_FRAMES = 100
 
 
-def quantized(model: onnx.ModelProto, calibration: Sequence[Array]) -> onnx.ModelProto:
+def quantized(
+    model: onnx.ModelProto, calibration: Sequence[Array], states: Sequence[StateTensor] = ()
+) -> onnx.ModelProto:
     """Gives the int8 version of a float32 graph.
 
     Args:
-        model: What `onnx_graph.build` gave; it is not changed.
+        model: What `onnx_graph.build` or `onnx_stream_graph.build_step` gave; it is not changed.
         calibration: (T, F) features of each utterance; the ranges of the activations are their extremes.
+        states: The state tensors of a step.
     """
     with tempfile.TemporaryDirectory(prefix="satn_fast.") as folder, _without_advice():
         source, target = Path(folder) / "float.onnx", Path(folder) / "int8.onnx"
@@ -46,7 +56,7 @@ def quantized(model: onnx.ModelProto, calibration: Sequence[Array]) -> onnx.Mode
         quantize_static(
             source,
             target,
-            _Reader(calibration),
+            _Reader(_feeds(model, calibration, states)),
             quant_format=QuantFormat.QDQ,
             activation_type=QuantType.QUInt8,
             weight_type=QuantType.QInt8,
@@ -65,15 +75,28 @@ def quantized(model: onnx.ModelProto, calibration: Sequence[Array]) -> onnx.Mode
     return result
 
 
+def _feeds(model: onnx.ModelProto, calibration: Sequence[Array], states: Sequence[StateTensor]) -> Iterator[Feed]:
+    """What goes into the graph: whole utterances, or for a step the chunks of their streams."""
+    if not states:
+        yield from ({"features": features[None]} for features in calibration)
+        return
+    session = InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    for features in calibration:
+        state = {tensor.name: tensor.zeros() for tensor in states}
+        for start in range(0, len(features), CHUNK_FRAMES):
+            feed = {"features": features[None, start : start + CHUNK_FRAMES], **state}
+            yield feed
+            state = dict(zip(state, session.run([tensor.next_name for tensor in states], feed), strict=True))
+
+
 class _Reader(CalibrationDataReader):  # type: ignore[misc]
-    """Hands the utterances to the quantizer, one by one."""
+    """Hands the inputs to the quantizer, one by one."""
 
-    def __init__(self, calibration: Sequence[Array]) -> None:
-        self._utterances: Iterator[Array] = iter(calibration)
+    def __init__(self, feeds: Iterator[Feed]) -> None:
+        self._feeds = feeds
 
-    def get_next(self) -> dict[str, Array] | None:
-        features = next(self._utterances, None)
-        return None if features is None else {"features": features[None]}
+    def get_next(self) -> Feed | None:
+        return next(self._feeds, None)
 
 
 @contextmanager
