@@ -174,7 +174,7 @@ def _opened(model: Path) -> tuple[Stream | ExportedStream, SATNConfig]:
     exported = load(model)
     if not isinstance(exported, ExportedStream):
         raise ValueError(
-            f"{model}: hears whole utterances only; streaming needs a checkpoint folder or an exported model.stream.onnx"
+            f"{model}: hears whole utterances only; streaming needs a checkpoint folder or a model.stream.onnx"
         )
     return exported, exported.config
 

@@ -13,7 +13,14 @@ from .conftest import waveform
 
 pytest.importorskip("onnxruntime")
 pytest.importorskip("ai_edge_litert")
-FILES = {"model.onnx", "model.int8.onnx", "model.tflite", "model.int8.tflite"}
+FILES = {
+    "model.onnx",
+    "model.int8.onnx",
+    "model.tflite",
+    "model.int8.tflite",
+    "model.stream.onnx",
+    "model.stream.int8.onnx",
+}
 
 
 @pytest.fixture(scope="module")
