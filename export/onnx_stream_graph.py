@@ -10,18 +10,18 @@ from onnx import TensorProto, helper
 
 from satn_fast.export.onnx_graph import (
     GraphBuilder,
+    attend,
     attention_output,
     causal_convolution,
     count,
     linear,
     model_of,
     pooling_scores,
-    softmax,
     span,
     tcn,
 )
 from satn_fast.export.stream_state import NEXT, history_name, stream_state
-from satn_fast.export.weights import HIDDEN_SCORE, Convolution, FoldedSATN
+from satn_fast.export.weights import Convolution, FoldedSATN
 from satn_fast.reference import RUNNING_PRIOR_FRAMES
 
 _END = int(np.iinfo(np.int64).max)
@@ -82,26 +82,29 @@ def _attention(graph: GraphBuilder, h: str, weights: FoldedSATN, n_frames: str) 
     """Every frame attends to the last `W`; self-attention, residual and LayerNorm, (c, C) to (c, C)."""
     attention, config = weights.attention, weights.config
     assert config.attention_window is not None
-    n_kept, shape = config.attention_window - 1, graph.integers(-1, config.n_heads, config.head_size)
-
-    def heads(x: str, name: str, perm: list[int]) -> str:
-        return graph.node("Transpose", [graph.node("Reshape", [x, shape], f"{name}_heads")], f"{name}_both", perm=perm)
-
-    q, k, v = (linear(graph, h, getattr(attention, name), name) for name in ("query", "key", "value"))
+    n_kept, heads = config.attention_window - 1, (config.n_heads, config.head_size)
+    qkv = linear(graph, h, attention.query_key_value, "query_key_value")
+    q, k, v = graph.node_with_outputs("Split", [qkv], ["query", "key", "value"], axis=1)
     if n_kept:
-        k, v = (_remembered(graph, x, state, n_kept, axis=0) for x, state in ((k, "keys"), (v, "values")))
-    scores = graph.node("MatMul", [heads(q, "query", [1, 0, 2]), heads(k, "key", [1, 2, 0])], "scores")
-    scores = graph.node("Add", [scores, _score_bias(graph, n_frames, n_kept)], "masked_scores")
-    y = graph.node(
-        "MatMul", [softmax(graph, scores, "attention_weights"), heads(v, "value", [1, 0, 2])], "attended_heads"
-    )
+        k, v = _remembered(graph, k, "keys", n_kept, axis=0), _remembered(graph, v, "values", n_kept, axis=0)
+
+    def by_head(x: str, perm: list[int]) -> str:
+        return graph.node(
+            "Transpose",
+            [graph.node("Reshape", [x, graph.integers(-1, *heads)], f"{x}_frames")],
+            f"{x}_heads",
+            perm=perm,
+        )
+
+    scores = graph.node("MatMul", [by_head(q, [1, 0, 2]), by_head(k, [1, 2, 0])], "scores")
+    y = attend(graph, scores, _visible(graph, n_frames, n_kept), by_head(v, [1, 0, 2]))
     y = graph.node("Transpose", [y], "attended_frames", perm=[1, 0, 2])
     y = graph.node("Reshape", [y, graph.integers(-1, config.channels)], "attended")
     return attention_output(graph, h, y, attention)
 
 
-def _score_bias(graph: GraphBuilder, n_frames: str, n_kept: int) -> str:
-    """(c, W-1+c): 0 where the query sees the key, else `HIDDEN_SCORE`.
+def _visible(graph: GraphBuilder, n_frames: str, n_kept: int) -> str:
+    """(c, W-1+c): 1 where the query sees the key, else 0.
 
     Query `t` sees keys `t` to `t + W-1`, but none from before the utterance began.
     """
@@ -110,10 +113,10 @@ def _score_bias(graph: GraphBuilder, n_frames: str, n_kept: int) -> str:
     newest = graph.node("Add", [query, graph.integer(n_kept)], "newest_key")
     missing = graph.node("Sub", [graph.integer(n_kept), "frames"], "keys_before_start")
     oldest = graph.node("Max", [query, missing], "oldest_key")
-    too_old, too_new = graph.node("Less", [key, oldest], "too_old"), graph.node("Greater", [key, newest], "too_new")
-    hidden = graph.node("Or", [too_old, too_new], "hidden_keys")
-    one_if_hidden = graph.node("Cast", [hidden], "one_if_hidden", to=TensorProto.FLOAT)
-    return graph.node("Mul", [one_if_hidden, graph.constant("hidden_score", HIDDEN_SCORE)], "score_bias")
+    old_enough = graph.node("LessOrEqual", [key, newest], "old_enough")
+    new_enough = graph.node("GreaterOrEqual", [key, oldest], "new_enough")
+    visible = graph.node("And", [old_enough, new_enough], "is_visible")
+    return graph.node("Cast", [visible], "visible", to=TensorProto.FLOAT)
 
 
 def _pooling(graph: GraphBuilder, h: str, weights: FoldedSATN) -> None:

@@ -52,7 +52,8 @@ def test_every_convolution_fuses_to_an_integer_one(exported, tmp_path):
     assert operators["QLinearConv"] == CONVOLUTIONS
     assert operators["Conv"] == operators["FusedConv"] == 0
     assert operators["QLinearAdd"] == 3
-    assert operators["QGemm"] == 5, "query, key, value, output and pooling; the classifier stays in float"
+    assert operators["QGemm"] == 3, "query, key and value in one, output and pooling; the classifier stays in float"
+    assert operators["QuantizeLinear"] == 3, "input, attended, hidden: the convolutions pass integers on"
 
 
 def test_onnx_opset_is_old_enough_to_be_read_widely(exported):
