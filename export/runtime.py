@@ -75,7 +75,7 @@ class ExportedModel(ABC):
         Raises:
             ExportError: Wrong shape, no frame, NaN or infinity among the features, or a damaged file.
         """
-        checked = self._checked(features)
+        checked = self.checked(features)
         if not len(checked):
             raise ExportError(f"{self.name}: features holds no frame; give audio longer than one analysis window")
         return self._finite(self._logits(checked))
@@ -99,7 +99,12 @@ class ExportedModel(ABC):
     def _logits(self, features: Array) -> Array:
         """Runs checked (T, F) features; the result has `n_labels` elements."""
 
-    def _checked(self, features: ArrayLike) -> Array:
+    def checked(self, features: ArrayLike) -> Array:
+        """Features as (T, F) float32, T >= 0.
+
+        Raises:
+            ExportError: Wrong shape, NaN or infinity.
+        """
         array = np.ascontiguousarray(features, dtype=np.float32)
         n_features = self.config.n_features
         if array.ndim != 2 or array.shape[1] != n_features:
@@ -216,7 +221,7 @@ class ExportedStream(ExportedModel):
         return features
 
     def _push_features(self, features: ArrayLike) -> Array | None:
-        checked = self._checked(features)
+        checked = self.checked(features)
         logits, state = self._run(checked, self._state, LONGEST_STEP)
         if logits is not None:
             self._last = self._finite(logits)

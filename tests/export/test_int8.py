@@ -122,7 +122,7 @@ def test_tflite_convolutions_are_int8_and_what_must_be_float_is_float(exported):
         kinds[name].append(tensors[operator.outputs[0]].type)
     int8, float32 = schema.TensorType.INT8, schema.TensorType.FLOAT32
     assert kinds["CONV_2D"] == [int8] * CONVOLUTIONS
-    assert Counter(kinds["FULLY_CONNECTED"])[int8] == 5
+    assert Counter(kinds["FULLY_CONNECTED"])[int8] == 3  # query, key and value in one, output, pooling
     for name in ("SOFTMAX", "BATCH_MATMUL", "CUMSUM", "RSQRT", "SQUARED_DIFFERENCE"):
         assert set(kinds[name]) == {float32}, name
     for tensor in (*model.subgraphs[0].inputs, *model.subgraphs[0].outputs):
