@@ -145,7 +145,7 @@ def _all_ok(reports: "Sequence[FileReport]") -> bool:
 
 
 def _show(reports: "Sequence[FileReport]", sizes: dict[str, int]) -> None:
-    table = results("file", "size", "latency", "error", "alike", "UA", "UA lost", "verdict")
+    table = results("file", "size", "latency", "error", "alike", "UA", "lost", "")
     for report in reports:
         size = f"{sizes[report.name] / 1024:.0f} KB" if report.name in sizes else "–"
         table.add_row(
@@ -159,7 +159,10 @@ def _show(reports: "Sequence[FileReport]", sizes: dict[str, int]) -> None:
             "[green]good" if report.ok else "[red]refused",
         )
     output.print(table)
-    output.print("error: largest logit error; alike: share of decisions like the checkpoint's", style="dim")
+    output.print(
+        "error: largest logit error; alike: share of decisions like the checkpoint's; lost: UA, to the checkpoint",
+        style="dim",
+    )
     for report in reports:
         if not report.ok:
             warn(report.complaint)
