@@ -26,7 +26,7 @@ class GraphBuilder:
 
     def constant(self, name: str, value: ArrayLike, dtype: type[np.generic] = np.float32) -> str:
         """Stores an array and gives its name."""
-        array = np.ascontiguousarray(np.asarray(value, dtype=dtype))
+        array = np.asarray(value, dtype=dtype, order="C")
         self.constants[name] = numpy_helper.from_array(array, name)
         return name
 

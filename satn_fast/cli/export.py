@@ -171,12 +171,14 @@ def _show(reports: "Sequence[FileReport]", sizes: dict[str, int]) -> None:
 
 
 def _show_layers(name: str, errors: "Sequence[LayerError]") -> None:
-    table = results(f"{name}: layer", "tensor", "relative error", "largest", "in utterance")
+    table = results("layer", "tensor", "error", "largest", "in clip")
     for error in errors:
         table.add_row(
             error.layer, error.tensor, f"{error.relative_error:.2%}", f"{error.max_error:.2g}", str(error.utterance + 1)
         )
+    output.print(f"Layers of {name}")
     output.print(table)
+    output.print("error: root mean square, relative to the checkpoint's; in clip: where the largest is", style="dim")
 
 
 def _figure(value: float | None, pattern: str) -> str:
