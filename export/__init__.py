@@ -13,19 +13,23 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from satn_fast.export.errors import ExportError
     from satn_fast.export.exporter import ToleranceError, export, to_onnx, to_tflite
+    from satn_fast.export.layers import LayerError, layer_errors
     from satn_fast.export.manifest import FileEntry, Manifest
-    from satn_fast.export.runtime import ExportedModel, load
+    from satn_fast.export.runtime import ExportedModel, ExportedStream, load
     from satn_fast.export.verification import FileReport, Tolerances, verify
 
 _HOMES = {
     "ExportError": "errors",
     "ExportedModel": "runtime",
+    "ExportedStream": "runtime",
     "FileEntry": "manifest",
     "FileReport": "verification",
+    "LayerError": "layers",
     "Manifest": "manifest",
     "ToleranceError": "exporter",
     "Tolerances": "verification",
     "export": "exporter",
+    "layer_errors": "layers",
     "load": "runtime",
     "to_onnx": "exporter",
     "to_tflite": "exporter",
@@ -35,12 +39,15 @@ _HOMES = {
 __all__ = [
     "ExportError",
     "ExportedModel",
+    "ExportedStream",
     "FileEntry",
     "FileReport",
+    "LayerError",
     "Manifest",
     "ToleranceError",
     "Tolerances",
     "export",
+    "layer_errors",
     "load",
     "to_onnx",
     "to_tflite",

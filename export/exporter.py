@@ -16,9 +16,11 @@ from satn_fast.export.errors import ExportError
 from satn_fast.export.manifest import MANIFEST, FileEntry, Manifest, sha256
 from satn_fast.export.metadata import ENTRY, Metadata, plain
 from satn_fast.export.quiet import quiet
+from satn_fast.export.stream_state import is_streamable, stream_state
 from satn_fast.export.verification import DEFAULT_TOLERANCES, FileReport, Progress, Tolerances, check_evaluation, verify
 from satn_fast.export.weights import FoldedSATN, folded
 from satn_fast.files import atomic_folder, atomic_write
+from satn_fast.streaming import initial_state
 
 Array = NDArray[np.float32]
 
@@ -42,21 +44,31 @@ class ToleranceError(ExportError):
 
 
 def to_onnx(
-    model: reference.SATN, path: str | Path, *, int8: bool = False, calibration: Sequence[ArrayLike] | None = None
+    model: reference.SATN,
+    path: str | Path,
+    *,
+    int8: bool = False,
+    calibration: Sequence[ArrayLike] | None = None,
+    streaming: bool = False,
 ) -> Path:
     """Writes one ONNX file: `features` (1, T, F) float32 to `logits` (1, n_labels), for every T >= 1.
+
+    With `streaming`, the file computes one step: a chunk of frames, of any size, and a state that does not grow go in;
+    the logits of all frames so far and the next state come out. Each state tensor is named alike in and out, but for a
+    `next_` before the latter, and is all zeros before the first frame. `load` gives such a file a `push`.
 
     Args:
         model: A trained model.
         path: The file, usually `.onnx`; it appears whole or not at all.
         int8: Quantize; needs `calibration`.
         calibration: (T, F) features of representative utterances; a few dozen are enough.
+        streaming: Write a step of a stream.
 
     Returns:
         The path.
 
     Raises:
-        ValueError: No or wrong calibration for int8, or weights that are not finite.
+        ValueError: No or wrong calibration for int8, weights that are not finite, or a model that cannot be streamed.
         ImportError: onnx or onnxruntime is not installed; the message says how to.
 
     Example:
@@ -65,8 +77,10 @@ def to_onnx(
         >>> to_onnx(model, Path(tempfile.mkdtemp()) / "model.onnx").name
         'model.onnx'
     """
+    if streaming:
+        initial_state(model)  # says what to change where the model cannot be streamed
     examples = _calibration(calibration, model.config) if int8 else None
-    return _write(Path(path), _onnx(folded(model), examples))
+    return _write(Path(path), _onnx(folded(model), examples, streaming=streaming))
 
 
 def to_tflite(
@@ -92,7 +106,8 @@ def export(
 ) -> Manifest:
     """Writes and verifies `model.onnx`, `model.int8.onnx`, `model.tflite`, `model.int8.tflite`, `manifest.json`.
 
-    The same model, calibration and tools give the same bytes.
+    For a model that can be streamed, there are `model.stream.onnx` and `model.stream.int8.onnx` as well. The same
+    model, calibration and tools give the same bytes.
 
     Args:
         model: A trained model.
@@ -119,6 +134,9 @@ def export(
         "model.tflite": lambda: _tflite(weights, None),
         "model.int8.tflite": lambda: _tflite(weights, examples),
     }
+    if is_streamable(model.config):
+        recipes["model.stream.onnx"] = lambda: _onnx(weights, None, streaming=True)
+        recipes["model.stream.int8.onnx"] = lambda: _onnx(weights, examples, streaming=True)
     total = len(recipes) + len(evaluation)
     with atomic_folder(folder, last=MANIFEST) as temporary:
         for done, (name, write) in enumerate(recipes.items()):
@@ -148,18 +166,19 @@ def export(
     return manifest
 
 
-def _onnx(weights: FoldedSATN, calibration: Sequence[Array] | None) -> bytes:
+def _onnx(weights: FoldedSATN, calibration: Sequence[Array] | None, *, streaming: bool = False) -> bytes:
     try:
-        from satn_fast.export import onnx_graph
+        from satn_fast.export import onnx_graph, onnx_stream_graph
 
         if calibration is not None:
             from satn_fast.export import onnx_quantization
     except ImportError as error:
         raise ImportError(f'ONNX export needs onnx and onnxruntime ({error}): pip install "satn-fast[onnx]"') from error
-    metadata = Metadata(weights.config, "float32" if calibration is None else "int8")
-    model = onnx_graph.build(weights)
+    metadata = Metadata(weights.config, "float32" if calibration is None else "int8", streaming)
+    model = onnx_stream_graph.build_step(weights) if streaming else onnx_graph.build(weights)
     if calibration is not None:
-        model = onnx_quantization.quantized(model, calibration)
+        states = stream_state(weights.config) if streaming else ()
+        model = onnx_quantization.quantized(model, calibration, states)
     return onnx_graph.finished(model, {ENTRY: metadata.to_json()})
 
 
@@ -205,12 +224,16 @@ def _calibration(features: Sequence[ArrayLike] | None, config: SATNConfig) -> li
 
 def _entry(path: Path, config: SATNConfig) -> FileEntry:
     frames = frames_of(config.front_end, UTTERANCE_SECONDS)
+    states = stream_state(config) if ".stream." in path.name else ()
     return FileEntry(
         name=path.name,
         bytes=path.stat().st_size,
         sha256=sha256(path),
-        inputs=[_tensor("features", [1, None, config.n_features])],
-        outputs=[_tensor("logits", [1, len(config.labels)])],
+        inputs=[_tensor("features", [1, None, config.n_features]), *(state.described(state.name) for state in states)],
+        outputs=[
+            _tensor("logits", [1, len(config.labels)]),
+            *(state.described(state.next_name) for state in states),
+        ],
         quantization="int8" if ".int8." in path.name else "float32",
         macs_per_second=macs_per_second(config),
         arena_bytes=arena_bytes(path, config.n_features, frames) if path.suffix == ".tflite" else None,

@@ -19,10 +19,12 @@ class Metadata:
     Attributes:
         config: Labels, front-end settings and every hyper-parameter.
         quantization: `"float32"` or `"int8"`.
+        streaming: Whether the file computes one step of a stream; otherwise, a whole utterance.
     """
 
     config: SATNConfig
     quantization: str
+    streaming: bool = False
 
     def to_json(self) -> str:
         """Gives the text that stands in the file; the same metadata gives the same text."""
@@ -31,6 +33,7 @@ class Metadata:
             "labels": config["labels"],
             "front_end": config["front_end"],
             "quantization": self.quantization,
+            "streaming": self.streaming,
             "config": config,
         }
         return json.dumps(content, sort_keys=True, ensure_ascii=False)
@@ -49,7 +52,7 @@ class Metadata:
         try:
             content = json.loads(text)
             config = SATNConfig(**content["config"])
-            return cls(config, str(content["quantization"]))
+            return cls(config, str(content["quantization"]), bool(content["streaming"]))
         except (KeyError, TypeError, ValueError) as error:
             raise ExportError(f"{source}: has damaged {ENTRY} metadata ({error}); export the model again") from error
 

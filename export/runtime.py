@@ -19,8 +19,13 @@ from satn_fast.export.errors import ExportError
 from satn_fast.export.flatbuffer import FlatbufferError, metadata_entry
 from satn_fast.export.metadata import ENTRY, Metadata
 from satn_fast.export.quiet import quiet
+from satn_fast.export.stream_state import StateTensor, is_streamable, stream_state
 
 Array = NDArray[np.float32]
+State = dict[str, NDArray[Any]]
+
+# Attention of c frames at once builds c * (W-1+c) scores; longer chunks are cut, so that cost and memory stay linear.
+LONGEST_STEP = 256
 
 
 class Prediction(NamedTuple):
@@ -70,10 +75,10 @@ class ExportedModel(ABC):
         Raises:
             ExportError: Wrong shape, no frame, NaN or infinity among the features, or a damaged file.
         """
-        logits: Array = np.asarray(self._logits(self._checked(features)), dtype=np.float32).reshape(-1)
-        if not np.isfinite(logits).all():
-            raise ExportError(f"{self.name}: gives logits that are not finite; export the model again")
-        return logits
+        checked = self.checked(features)
+        if not len(checked):
+            raise ExportError(f"{self.name}: features holds no frame; give audio longer than one analysis window")
+        return self._finite(self._logits(checked))
 
     def probabilities(self, features: ArrayLike) -> Array:
         """Gives the softmax of the logits, (n_labels,) float32; arguments and errors are those of a call."""
@@ -94,7 +99,12 @@ class ExportedModel(ABC):
     def _logits(self, features: Array) -> Array:
         """Runs checked (T, F) features; the result has `n_labels` elements."""
 
-    def _checked(self, features: ArrayLike) -> Array:
+    def checked(self, features: ArrayLike) -> Array:
+        """Features as (T, F) float32, T >= 0.
+
+        Raises:
+            ExportError: Wrong shape, NaN or infinity.
+        """
         array = np.ascontiguousarray(features, dtype=np.float32)
         n_features = self.config.n_features
         if array.ndim != 2 or array.shape[1] != n_features:
@@ -102,11 +112,136 @@ class ExportedModel(ABC):
                 f"{self.name}: features has shape {array.shape}, (frames, {n_features}) is expected; "
                 f"compute them with satn_fast.LogMel(**model.front_end)"
             )
-        if not len(array):
-            raise ExportError(f"{self.name}: features holds no frame; give audio longer than one analysis window")
         if not np.isfinite(array).all():
             raise ExportError(f"{self.name}: features holds NaN or infinity; check the audio")
         return array
+
+    def _finite(self, logits: Array) -> Array:
+        """The runtime's logits as (n_labels,), refused where one is not finite."""
+        row: Array = np.asarray(logits, dtype=np.float32).reshape(-1)
+        if not np.isfinite(row).all():
+            raise ExportError(f"{self.name}: gives logits that are not finite; export the model again")
+        return row
+
+
+class ExportedStream(ExportedModel):
+    """A trained model that listens: the interface of `satn_fast.Stream` for an exported file, one utterance at a time.
+
+    After every push there are the logits of all that was heard; they equal those of the whole utterance, however it was
+    cut, and memory stays the same however long it is. A call that raises leaves the stream as it was.
+
+    Calling the object, `probabilities` and `predict` score one whole utterance, chunk by chunk, and leave what is being
+    listened to alone.
+
+    Example:
+        >>> import tempfile, satn_fast
+        >>> from satn_fast.export import to_onnx
+        >>> model = satn_fast.SATN(satn_fast.SATNConfig.preset("micro", labels=("calm", "angry"))).eval()
+        >>> stream = load(to_onnx(model, Path(tempfile.mkdtemp()) / "model.stream.onnx", streaming=True))
+        >>> features = np.random.default_rng(0).normal(size=(50, 120))
+        >>> for start in range(0, 50, 10):
+        ...     logits = stream.push(features[start : start + 10])
+        >>> logits.shape, stream.frames, bool(np.allclose(logits, stream(features), atol=1e-5))
+        ((2,), 50, True)
+    """
+
+    # How a whole utterance is cut: 100 ms at the usual 10 ms hop, an update that feels immediate.
+    chunk_frames = 10
+
+    def __init__(self, name: str, metadata: Metadata) -> None:
+        super().__init__(name, metadata)
+        self._tensors = stream_state(self.config)
+        self.reset()
+
+    def push(self, heard: ArrayLike) -> Array | None:
+        """Hears what comes next, and scores every label on all of it so far.
+
+        Args:
+            heard: (c, F) features, or (n,) audio samples in [-1, 1] at the front end's rate; c or n of any size, none
+                included. Features of audio come four frames late, since deltas look ahead; `finish` brings the rest.
+
+        Returns:
+            (n_labels,) float32 logits, or `None` before the first frame.
+
+        Raises:
+            ExportError: Wrong shape, NaN or infinity, features after audio or audio after features, or a damaged file.
+        """
+        array = np.asarray(heard)
+        if array.ndim == 1:
+            return self._push_features(self._features_of(array))
+        if self._audio is not None:
+            raise ExportError(f"{self.name}: features come after audio; call reset() before the next utterance")
+        return self._push_features(array)
+
+    def finish(self) -> Array | None:
+        """Ends the utterance: hears the frames of audio that waited for their deltas. Gives the final logits.
+
+        Raises:
+            ExportError: Audio was finished before.
+        """
+        if self._audio is not None:
+            try:
+                rest = self._audio.finish()
+            except RuntimeError as error:
+                raise ExportError(f"{self.name}: {error}") from error
+            self._push_features(rest)
+        return self._last
+
+    @property
+    def logits(self) -> Array | None:
+        """(n_labels,) logits of all frames so far, or `None` before the first frame."""
+        return self._last
+
+    @property
+    def frames(self) -> int:
+        """Frames heard."""
+        return self._frames
+
+    def reset(self) -> None:
+        """Begins a new utterance."""
+        self._state: State = self._silence()
+        self._last: Array | None = None
+        self._frames = 0
+        self._audio: Any = None
+
+    def _silence(self) -> State:
+        return {tensor.name: tensor.zeros() for tensor in self._tensors}
+
+    def _features_of(self, samples: NDArray[Any]) -> Array:
+        if self._audio is None:
+            if self._frames:
+                raise ExportError(f"{self.name}: audio comes after features; call reset() before the next utterance")
+            from satn_fast.frontend import LogMel
+
+            self._audio = LogMel(**self.front_end).stream()
+        try:
+            features: Array = self._audio.push(samples)
+        except (RuntimeError, TypeError, ValueError) as error:
+            raise ExportError(f"{self.name}: {error}") from error
+        return features
+
+    def _push_features(self, features: ArrayLike) -> Array | None:
+        checked = self.checked(features)
+        logits, state = self._run(checked, self._state, LONGEST_STEP)
+        if logits is not None:
+            self._last = self._finite(logits)
+        self._state, self._frames = state, self._frames + len(checked)
+        return self._last
+
+    def _logits(self, features: Array) -> Array:
+        logits, _ = self._run(features, self._silence(), self.chunk_frames)
+        assert logits is not None
+        return logits
+
+    def _run(self, features: Array, state: State, chunk_frames: int) -> tuple[Array | None, State]:
+        logits = None
+        for start in range(0, len(features), chunk_frames):
+            logits, state = self._step(features[start : start + chunk_frames], state)
+        return logits, state
+
+    @abstractmethod
+    def _step(self, features: Array, state: State) -> tuple[Array, State]:
+        """Hears (c, F) checked features; gives `n_labels` logits and the next state."""
 
 
 def load(path: str | os.PathLike[str], *, n_threads: int = 1) -> ExportedModel:
@@ -115,6 +250,9 @@ def load(path: str | os.PathLike[str], *, n_threads: int = 1) -> ExportedModel:
     Args:
         path: What `save_pretrained`, `to_onnx`, `to_tflite` or `export` wrote.
         n_threads: Threads that one prediction may use; a checkpoint uses as many as torch is set to.
+
+    Returns:
+        The model; an `ExportedStream` where the file computes a step of a stream.
 
     Raises:
         ExportError: Missing, damaged, or not exported by satn_fast; the message names the file and the remedy.
@@ -136,7 +274,7 @@ def load(path: str | os.PathLike[str], *, n_threads: int = 1) -> ExportedModel:
         return _TorchModel(path)
     if not path.is_file():
         raise ExportError(f"{path}: no such file; give a checkpoint folder, an .onnx or a .tflite file")
-    kinds: dict[str, Callable[[Path, int], ExportedModel]] = {".onnx": _OnnxModel, ".tflite": _LiteRTModel}
+    kinds: dict[str, Callable[[Path, int], ExportedModel]] = {".onnx": _onnx_model, ".tflite": _LiteRTModel}
     kind = kinds.get(path.suffix.lower())
     if kind is None:
         raise ExportError(f"{path}: unknown kind of model; give a checkpoint folder, an .onnx or a .tflite file")
@@ -173,35 +311,69 @@ class _TorchModel(ExportedModel):
         return logits
 
 
+def _onnx_model(path: Path, n_threads: int) -> ExportedModel:
+    """Opens an `.onnx` file with ONNX Runtime on the CPU."""
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise ImportError(f'{path}: needs ONNX Runtime: pip install "satn-fast[onnx]"') from error
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = n_threads
+    options.log_severity_level = 4
+    try:
+        # From bytes: a file cannot make the runtime read others beside it.
+        session = onnxruntime.InferenceSession(path.read_bytes(), options, ["CPUExecutionProvider"])
+        properties = session.get_modelmeta().custom_metadata_map
+    except Exception as error:  # the runtime's errors share no base class
+        raise _damaged(path, error) from error
+    metadata = _own_metadata(path, properties.get(ENTRY))
+    return (_OnnxStream if metadata.streaming else _OnnxModel)(path, session, metadata)
+
+
 class _OnnxModel(ExportedModel):
-    """An `.onnx` file, run by ONNX Runtime on the CPU."""
+    """An `.onnx` file that computes whole utterances."""
 
     kind = "onnx"
 
-    def __init__(self, path: Path, n_threads: int) -> None:
-        try:
-            import onnxruntime
-        except ImportError as error:
-            raise ImportError(f'{path}: needs ONNX Runtime: pip install "satn-fast[onnx]"') from error
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = n_threads
-        options.log_severity_level = 4
-        try:
-            # From bytes: a file cannot make the runtime read others beside it.
-            self._session = onnxruntime.InferenceSession(path.read_bytes(), options, ["CPUExecutionProvider"])
-            properties = self._session.get_modelmeta().custom_metadata_map
-        except Exception as error:  # the runtime's errors share no base class
-            raise _damaged(path, error) from error
-        super().__init__(str(path), _own_metadata(path, properties.get(ENTRY)))
-        inputs, outputs = self._session.get_inputs(), self._session.get_outputs()
-        _check_interface(self, {i.name: i.shape for i in inputs}, {o.name: o.shape for o in outputs})
+    def __init__(self, path: Path, session: Any, metadata: Metadata) -> None:
+        super().__init__(str(path), metadata)
+        self._session = session
+        _check_interface(self, *_onnx_interface(session))
 
     def _logits(self, features: Array) -> Array:
-        try:
-            logits: Array = self._session.run(["logits"], {"features": features[None]})[0]
-        except Exception as error:
-            raise _damaged(Path(self.name), error) from error
+        logits: Array = _run_onnx(self._session, ["logits"], {"features": features[None]}, self.name)[0]
         return logits
+
+
+class _OnnxStream(ExportedStream):
+    """An `.onnx` file that computes a step of a stream."""
+
+    kind = "onnx"
+
+    def __init__(self, path: Path, session: Any, metadata: Metadata) -> None:
+        if not is_streamable(metadata.config):
+            raise ExportError(f"{path}: streams a model that cannot be streamed; export the model again")
+        super().__init__(str(path), metadata)
+        self._session = session
+        self._outputs = ["logits", *(tensor.next_name for tensor in self._tensors)]
+        _check_interface(self, *_onnx_interface(session), self._tensors)
+
+    def _step(self, features: Array, state: State) -> tuple[Array, State]:
+        logits, *rest = _run_onnx(self._session, self._outputs, {"features": features[None], **state}, self.name)
+        return logits, dict(zip(state, rest, strict=True))
+
+
+def _onnx_interface(session: Any) -> tuple[dict[str, list[Any]], dict[str, list[Any]]]:
+    """Shapes of inputs and of outputs by their names."""
+    return {i.name: i.shape for i in session.get_inputs()}, {o.name: o.shape for o in session.get_outputs()}
+
+
+def _run_onnx(session: Any, outputs: list[str], feeds: dict[str, NDArray[Any]], name: str) -> list[NDArray[Any]]:
+    try:
+        results: list[NDArray[Any]] = session.run(outputs, feeds)
+    except Exception as error:
+        raise _damaged(Path(name), error) from error
+    return results
 
 
 class _LiteRTModel(ExportedModel):
@@ -254,10 +426,23 @@ def _own_metadata(path: Path, text: str | bytes | None) -> Metadata:
     return Metadata.from_json(text, str(path))
 
 
-def _check_interface(model: ExportedModel, inputs: dict[str, list[Any]], outputs: dict[str, list[Any]]) -> None:
+def _check_interface(
+    model: ExportedModel,
+    inputs: dict[str, list[Any]],
+    outputs: dict[str, list[Any]],
+    states: tuple[StateTensor, ...] = (),
+) -> None:
     """Refuses a file whose graph does not fit its metadata."""
     width, n_labels = inputs.get("features", [None])[-1], outputs.get("logits", [None])[-1]
-    if len(inputs) != 1 or len(outputs) != 1 or width != model.config.n_features or n_labels != len(model.labels):
+    before = {state.name: list(state.shape) for state in states}
+    after = {state.next_name: list(state.shape) for state in states}
+    fits = (
+        width == model.config.n_features
+        and n_labels == len(model.labels)
+        and {name: shape for name, shape in inputs.items() if name != "features"} == before
+        and {name: shape for name, shape in outputs.items() if name != "logits"} == after
+    )
+    if not fits:
         raise ExportError(
             f"{model.name}: its graph ({inputs} to {outputs}) does not fit its metadata; export the model again"
         )

@@ -6,9 +6,11 @@ Imports TensorFlow: only the exporter does, never what runs the files.
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
-from satn_fast.export.weights import HIDDEN_SCORE, Attention, Convolution, Dense, FoldedSATN
+from satn_fast.export.tiles import Tiles
+from satn_fast.export.weights import Attention, Convolution, Dense, FoldedSATN
 from satn_fast.reference import RUNNING_PRIOR_FRAMES
 
 # A symbolic or eager TensorFlow tensor; the library has no types.
@@ -68,8 +70,8 @@ def _normalization(features: Tensor, weights: FoldedSATN) -> Tensor:
     if weights.config.normalization == "utterance":
         x = x - tf.reduce_mean(x, 1, keepdims=True)
     elif weights.config.normalization == "running":
-        frames_so_far = tf.cumsum(tf.ones_like(x[:, :, :1]), 1)
-        x = x - tf.cumsum(x, 1) / (frames_so_far + RUNNING_PRIOR_FRAMES)
+        divisor = _frame_index(x) + (1.0 + RUNNING_PRIOR_FRAMES)
+        x = x - tf.cumsum(x, 1) / divisor[:, None]
     return x * weights.inverse_std
 
 
@@ -86,11 +88,16 @@ def _dense(x: Tensor, dense: Dense) -> Tensor:
     return tf.matmul(x, dense.weight) + dense.bias
 
 
+def _frame_index(x: Tensor) -> Tensor:
+    """(T,) float32: 0, 1, 2, ... for (1, T, n)."""
+    return tf.cumsum(tf.ones_like(x[0, :, 0]), exclusive=True)
+
+
 def _attention(h: Tensor, attention: Attention, n_heads: int, window: int | None) -> Tensor:
     """Self-attention, residual and LayerNorm, (1, T, C) to (1, T, C)."""
-    q, k, v = (_dense(h, dense) for dense in (attention.query, attention.key, attention.value))
-    size = len(attention.norm_scale) // n_heads
-    y = _whole_utterance(q, k, v, n_heads, size) if window is None else _windowed(q, k, v, n_heads, size, window)
+    heads = (n_heads, len(attention.norm_scale) // n_heads)
+    qkv = _dense(h, attention.query_key_value)
+    y = _whole_utterance(qkv, heads) if window is None else _windowed(qkv, heads, window)
     h = h + _dense(y, attention.output)
     with tf.name_scope("layer_norm"):
         mean = tf.reduce_mean(h, -1, keepdims=True)
@@ -99,43 +106,42 @@ def _attention(h: Tensor, attention: Attention, n_heads: int, window: int | None
         return normalised * attention.norm_scale + attention.norm_offset
 
 
-def _whole_utterance(q: Tensor, k: Tensor, v: Tensor, n_heads: int, size: int) -> Tensor:
-    """Every frame attends to every frame; (1, T, C) three times to (1, T, C)."""
-    q, k, v = (tf.transpose(tf.reshape(x, [1, -1, n_heads, size]), [0, 2, 1, 3]) for x in (q, k, v))
-    weights = tf.nn.softmax(tf.matmul(q, k, transpose_b=True))
-    return tf.reshape(tf.transpose(tf.matmul(weights, v), [0, 2, 1, 3]), [1, -1, n_heads * size])
+def _whole_utterance(qkv: Tensor, heads: tuple[int, int]) -> Tensor:
+    """Every frame attends to every frame; (1, T, 3C) to (1, T, C)."""
+    n_heads, size = heads
+    parts = tf.transpose(tf.reshape(qkv, [-1, 3 * n_heads, size]), [1, 0, 2])
+    q, k, v = (parts[i * n_heads : (i + 1) * n_heads] for i in range(3))
+    y = tf.matmul(tf.nn.softmax(tf.matmul(q, k, transpose_b=True)), v)
+    return tf.reshape(tf.transpose(y, [1, 0, 2]), [1, -1, n_heads * size])
 
 
-def _windowed(q: Tensor, k: Tensor, v: Tensor, n_heads: int, size: int, window: int) -> Tensor:
-    """Cuts time into N tiles of `W = min(window, T)` frames; a tile attends to itself and the tile before it."""
-    n_frames = tf.shape(q)[1]
-    tile = tf.minimum(n_frames, window)
-    tail = tf.math.floormod(-n_frames, tile)
+def _windowed(qkv: Tensor, heads: tuple[int, int], window: int) -> Tensor:
+    """Every frame attends to the last `window` frames, in N tiles; (1, T, 3C) to (1, T, C).
 
-    def tiles(x: Tensor, history: Tensor) -> Tensor:
-        """(1, T, C) to (N, W, H, D), with `history` zero frames put before the first."""
-        padded = tf.pad(x[0], tf.convert_to_tensor([[history, tail], [0, 0]]))
-        return tf.reshape(padded, tf.stack([-1, tile, n_heads, size]))
-
-    def with_previous_tile(x: Tensor) -> Tensor:
-        """(1, T, C) to (N, H, 2W, D)."""
-        both = tiles(x, tile)
-        return tf.transpose(tf.concat([both[:-1], both[1:]], 1), [0, 2, 1, 3])
-
-    queries = tiles(q, 0)
-    scores = tf.matmul(tf.transpose(queries, [0, 2, 1, 3]), with_previous_tile(k), transpose_b=True)
-    hidden = _hidden_in_tiles(tile, tf.shape(queries)[0])
-    weights = tf.nn.softmax(tf.where(hidden, HIDDEN_SCORE, scores))
-    y = tf.transpose(tf.matmul(weights, with_previous_tile(v)), [0, 2, 1, 3])
-    return tf.reshape(y, [1, -1, n_heads * size])[:, :n_frames]
-
-
-def _hidden_in_tiles(tile: Tensor, n_tiles: Tensor) -> Tensor:
-    """(N, 1, W, 2W) bool: keys after the query, beyond the window, or before the utterance.
-
-    Key 0 of a tile is the first frame of the tile before it.
+    No shape depends on a computed value, only on the shape of the input: so LiteRT plans its memory once per length,
+    where it would otherwise allocate anew in every run.
     """
-    query, key = tf.range(tile)[:, None], tf.range(2 * tile)[None, :]
-    outside_window = (key <= query) | (key > query + tile)
-    before_start = tf.range(n_tiles)[:, None, None, None] * tile + key < tile
-    return outside_window | before_start
+    (n_heads, size), tiles = heads, Tiles.of_window(window)
+    rows = tf.reshape(qkv, [-1, size])  # row: (frame, q/k/v, head)
+    frame = _frame_index(qkv)
+    first, last = frame[:: tiles.queries][:, None], frame[-1]
+    query_frame = first + np.arange(tiles.queries, dtype=np.float32)
+    key_frame = first + np.arange(-tiles.history, tiles.queries, dtype=np.float32)
+
+    def gathered(frames: Tensor, part: int) -> Tensor:
+        """(N, n) frames to (H, N, n, D); 0 queries, 1 keys, 2 values. Frames that do not exist give those that do."""
+        rows_of_head = part * n_heads + np.arange(n_heads, dtype=np.int32)[:, None, None]
+        existing = tf.cast(tf.maximum(tf.minimum(frames, last), 0.0), tf.int32)
+        return tf.gather(rows, existing * (3 * n_heads) + rows_of_head)
+
+    heard = tf.maximum(tf.minimum(key_frame + 1.0, 1.0), 0.0)
+    visible = heard[:, None, :] * tiles.in_window().astype(np.float32)
+    scores = tf.matmul(gathered(query_frame, 0), gathered(key_frame, 1), transpose_b=True)
+    # Hidden keys are taken out after the softmax, as in the ONNX graph.
+    weights = tf.nn.softmax(scores) * visible
+    y = tf.matmul(weights, gathered(key_frame, 2)) / tf.reduce_sum(weights, -1, keepdims=True)
+
+    # Back to (T, H, D), without the tail of the last tile.
+    rows_per_head = tf.cast(first[-1] + float(tiles.queries), tf.int32)
+    row = tf.cast(frame, tf.int32)[:, None] + rows_per_head * np.arange(n_heads, dtype=np.int32)
+    return tf.reshape(tf.gather(tf.reshape(y, [-1, size]), row), [1, -1, n_heads * size])

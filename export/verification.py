@@ -163,11 +163,17 @@ def check_evaluation(utterances: Sequence[ArrayLike], truth: Sequence[int] | Non
         raise ValueError(f"truth holds a class index outside of 0..{n_labels - 1}; use the order of the model's labels")
 
 
-@torch.no_grad()
-def _reference_logits(model: reference.SATN, utterances: Sequence[Array]) -> Array:
-    """(N, n_labels) of the plain PyTorch model in float32 on the CPU."""
+def reference_twin(model: reference.SATN) -> reference.SATN:
+    """The plain PyTorch model with the same weights, in float32 on the CPU."""
     twin = reference.SATN(model.config).eval()
     twin.load_state_dict({name: tensor.detach().float().cpu() for name, tensor in model.state_dict().items()})
+    return twin
+
+
+@torch.no_grad()
+def _reference_logits(model: reference.SATN, utterances: Sequence[Array]) -> Array:
+    """(N, n_labels) of the plain PyTorch model."""
+    twin = reference_twin(model)
     return np.concatenate([twin(torch.from_numpy(features)[None]).logits.numpy() for features in utterances])
 
 

@@ -15,9 +15,6 @@ from satn_fast.config import SATNConfig
 
 Array = NDArray[np.float32]
 
-# Stands for minus infinity among attention scores: exp gives zero, and no NaN can come of it.
-HIDDEN_SCORE = -1e9
-
 
 class Convolution(NamedTuple):
     """Causal convolution: `y[t] = bias + sum_j weight[j] @ x[t - (K-1-j) * dilation]`, zeros before the start."""
@@ -66,6 +63,12 @@ class Attention(NamedTuple):
     norm_scale: Array
     norm_offset: Array
     norm_epsilon: float
+
+    @property
+    def query_key_value(self) -> Dense:
+        """The three projections side by side, (C, 3C)."""
+        parts = (self.query, self.key, self.value)
+        return Dense(np.concatenate([p.weight for p in parts], axis=1), np.concatenate([p.bias for p in parts]))
 
 
 class FoldedSATN(NamedTuple):

@@ -14,6 +14,15 @@ pytest.importorskip("espeakng_loader")
 pytest.importorskip("onnxruntime")
 pytest.importorskip("ai_edge_litert")
 
+EXPORTED = {
+    "model.onnx",
+    "model.int8.onnx",
+    "model.tflite",
+    "model.int8.tflite",
+    "model.stream.onnx",
+    "model.stream.int8.onnx",
+}
+
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
@@ -42,7 +51,7 @@ def test_writes_what_scripts_rely_on(run):
     assert SATN.from_pretrained(folder / "model").config.labels == tuple(result["labels"])
     assert len(SourceModel.from_pretrained(folder / "source").symbols) == result["source"]["symbols"]
     files = {file["name"]: file for file in json.loads((folder / "export" / "manifest.json").read_text())["files"]}
-    assert set(files) == {"model.onnx", "model.int8.onnx", "model.tflite", "model.int8.tflite"}
+    assert set(files) == EXPORTED
 
 
 def test_no_speaker_is_in_two_parts(run):
@@ -60,7 +69,7 @@ def test_confusion_counts_every_test_utterance(run):
 def test_every_model_predicted_the_clip(run):
     folder, result, _ = run
     predictions = {row["model"]: row for row in result["clip"]["predictions"]}
-    assert set(predictions) == {"model", "model.onnx", "model.int8.onnx", "model.tflite", "model.int8.tflite"}
+    assert set(predictions) == {"model", *EXPORTED}
     for name in ("model.onnx", "model.tflite"):
         for label, probability in predictions["model"]["scores"].items():
             assert predictions[name]["scores"][label] == pytest.approx(probability, abs=1e-4)

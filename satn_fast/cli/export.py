@@ -13,7 +13,7 @@ from rich.progress import Progress
 from satn_fast.cli.terminal import bar, output, progress_bars, results, warn
 
 if TYPE_CHECKING:
-    from satn_fast.export import FileReport
+    from satn_fast.export import FileReport, LayerError
     from satn_fast.models import SATN
 
 MISSED_TOLERANCE = 3
@@ -74,6 +74,10 @@ def verify(
     manifest: Annotated[Path, typer.Option(help="Manifest of utterances to compare on.")],
     min_agreement: Agreement = 0.95,
     max_ua_loss: Loss = 0.02,
+    layers: Annotated[
+        bool,
+        typer.Option("--layers", help="Also show the error of every layer of the int8 .onnx files, the worst first."),
+    ] = False,
 ) -> None:
     """Check that exported files are whole and compute what the checkpoint computes. Exit code 3 if one does not.
 
@@ -82,9 +86,11 @@ def verify(
     **Examples**
 
         satn-fast verify runs/demo/export --checkpoint runs/demo/model --manifest speech.csv
+
+        satn-fast verify runs/demo/export --checkpoint runs/demo/model --manifest speech.csv --layers
     """
     from satn_fast import SATN
-    from satn_fast.export import Manifest, Tolerances
+    from satn_fast.export import Manifest, Tolerances, layer_errors
     from satn_fast.export import verify as verify_folder
 
     model = SATN.from_pretrained(checkpoint)
@@ -98,6 +104,10 @@ def verify(
             tolerances=Tolerances(int8_agreement=min_agreement, ua_loss=max_ua_loss),
             progress=_advance(bars, "verifying"),
         )
+    if layers:
+        for report in reports:
+            if report.name.endswith(".int8.onnx") and report.agreement is not None:
+                _show_layers(report.name, layer_errors(folder / report.name, model, compared.features))
     _show(reports, {file.name: file.bytes for file in Manifest.read(folder).files})
 
 
@@ -135,7 +145,7 @@ def _all_ok(reports: "Sequence[FileReport]") -> bool:
 
 
 def _show(reports: "Sequence[FileReport]", sizes: dict[str, int]) -> None:
-    table = results("file", "size", "latency", "error", "alike", "UA", "UA lost", "verdict")
+    table = results("file", "size", "latency", "error", "alike", "UA", "lost", "")
     for report in reports:
         size = f"{sizes[report.name] / 1024:.0f} KB" if report.name in sizes else "–"
         table.add_row(
@@ -149,12 +159,26 @@ def _show(reports: "Sequence[FileReport]", sizes: dict[str, int]) -> None:
             "[green]good" if report.ok else "[red]refused",
         )
     output.print(table)
-    output.print("error: largest logit error; alike: share of decisions like the checkpoint's", style="dim")
+    output.print(
+        "error: largest logit error; alike: share of decisions like the checkpoint's; lost: UA, to the checkpoint",
+        style="dim",
+    )
     for report in reports:
         if not report.ok:
             warn(report.complaint)
     if not _all_ok(reports):
         raise typer.Exit(MISSED_TOLERANCE)
+
+
+def _show_layers(name: str, errors: "Sequence[LayerError]") -> None:
+    table = results("layer", "tensor", "error", "largest", "in clip")
+    for error in errors:
+        table.add_row(
+            error.layer, error.tensor, f"{error.relative_error:.2%}", f"{error.max_error:.2g}", str(error.utterance + 1)
+        )
+    output.print(f"Layers of {name}")
+    output.print(table)
+    output.print("error: root mean square, relative to the checkpoint's; in clip: where the largest is", style="dim")
 
 
 def _figure(value: float | None, pattern: str) -> str:

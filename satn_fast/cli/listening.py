@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 
 from satn_fast.audio import AudioError, check_samples
 from satn_fast.cli.terminal import warn
+from satn_fast.config import SATNConfig
+from satn_fast.export import ExportedStream, load
 from satn_fast.frontend import LogMel
 from satn_fast.models import SATN
 from satn_fast.streaming import Stream
@@ -98,15 +100,14 @@ class Listener:
     """From samples to updates: resampling where needed, front end, model.
 
     Args:
-        checkpoint: Folder of a model that can be streamed.
+        model: Checkpoint folder of a model that can be streamed, or an exported stream.
         rate: Rate of the samples in Hz; `None` takes the model's own.
     """
 
-    def __init__(self, checkpoint: Path, rate: int | None) -> None:
-        model = SATN.from_pretrained(checkpoint)
-        self._labels = model.config.labels
-        self._stream = Stream(model)
-        self._front_end = LogMel(**model.config.front_end)
+    def __init__(self, model: Path, rate: int | None) -> None:
+        self._stream, config = _opened(model)
+        self._labels = config.labels
+        self._front_end = LogMel(**config.front_end)
         self._features = self._front_end.stream()
         self.rate = rate or self._front_end.sample_rate
         self._resampler = None if self.rate == self._front_end.sample_rate else self._make_resampler()
@@ -142,7 +143,8 @@ class Listener:
         """
         if self._stream.logits is None:
             return None
-        probabilities = self._stream.logits[0].double().softmax(0).tolist()
+        # A stream of a checkpoint gives one row, an exported one gives the row itself.
+        probabilities = torch.as_tensor(self._stream.logits).flatten().double().softmax(0).tolist()
         scores = dict(zip(self._labels, probabilities, strict=True))
         label = max(scores, key=scores.__getitem__)
         latency = 1000 * (time.perf_counter() - arrived)
@@ -164,13 +166,26 @@ class Listener:
         return soxr.ResampleStream(self.rate, self._front_end.sample_rate, 1, dtype="float32", quality="HQ")
 
 
+def _opened(model: Path) -> tuple[Stream | ExportedStream, SATNConfig]:
+    """The stream of a checkpoint folder or of an exported file, and its configuration."""
+    if model.is_dir() or model.suffix.lower() not in (".onnx", ".tflite"):
+        checkpoint = SATN.from_pretrained(model)
+        return Stream(checkpoint), checkpoint.config
+    exported = load(model)
+    if not isinstance(exported, ExportedStream):
+        raise ValueError(
+            f"{model}: hears whole utterances only; streaming needs a checkpoint folder or a model.stream.onnx"
+        )
+    return exported, exported.config
+
+
 def listen(
-    checkpoint: Path, *, rate: int | None, sample_format: str, update_seconds: float, as_json: bool, file: BinaryIO
+    model: Path, *, rate: int | None, sample_format: str, update_seconds: float, as_json: bool, file: BinaryIO
 ) -> None:
     """Prints a line per update, and a final one when the input ends or Ctrl-C is pressed.
 
     Args:
-        checkpoint: Folder of a model that can be streamed.
+        model: Checkpoint folder of a model that can be streamed, or an exported stream.
         rate: Rate of the input in Hz; `None` takes the model's own.
         sample_format: `"s16le"` or `"f32le"`.
         update_seconds: Seconds of audio from one update to the next.
@@ -180,11 +195,9 @@ def listen(
     Raises:
         ValueError: The model cannot be streamed, or the input cannot be used or is too short for one frame.
     """
-    if checkpoint.suffix.lower() in (".onnx", ".tflite") and not checkpoint.is_dir():
-        raise ValueError(f"{checkpoint}: hears whole utterances only; streaming needs a checkpoint folder")
     # Half a second is so little work that threads wait for each other: on two busy cores 25 ms, with one thread 1 ms.
     torch.set_num_threads(1)
-    listener = Listener(checkpoint, rate)
+    listener = Listener(model, rate)
     reader = PcmReader(file, sample_format)
     n_samples = max(1, round(update_seconds * listener.rate))
     try:

@@ -13,7 +13,14 @@ from .conftest import waveform
 
 pytest.importorskip("onnxruntime")
 pytest.importorskip("ai_edge_litert")
-FILES = {"model.onnx", "model.int8.onnx", "model.tflite", "model.int8.tflite"}
+FILES = {
+    "model.onnx",
+    "model.int8.onnx",
+    "model.tflite",
+    "model.int8.tflite",
+    "model.stream.onnx",
+    "model.stream.int8.onnx",
+}
 
 
 @pytest.fixture(scope="module")
@@ -54,15 +61,25 @@ def test_verify_accepts_whole_files_and_names_a_damaged_one(satn_fast, exported,
     options = ["--min-agreement", 0.5, "--max-ua-loss", 0.5]
     result = satn_fast(*command, *options)
     assert result.code == 0
-    assert result.output.count("good") == 4
+    assert result.output.count("good") == len(FILES)
 
     content = bytearray((folder / "model.int8.tflite").read_bytes())
     content[-100] ^= 1
     (folder / "model.int8.tflite").write_bytes(content)
     result = satn_fast(*command, *options)
     assert result.code == 3
-    assert result.output.count("good") == 3
+    assert result.output.count("good") == len(FILES) - 1
     assert "satn-fast: model.int8.tflite: " in result.errors
+
+
+def test_verify_shows_the_error_of_every_layer(satn_fast, exported, checkpoint, corpus):
+    folder, _ = exported
+    command = ["verify", folder, "--checkpoint", checkpoint, "--manifest", corpus, "--layers"]
+    result = satn_fast(*command, "--min-agreement", 0.5, "--max-ua-loss", 0.5)
+    assert result.code == 0
+    for text in ("Layers of model.int8.onnx", "Layers of model.stream.int8.onnx"):
+        assert text in result.output
+    assert result.output.count("encoder.tcn.blocks.4.conv1") == result.output.count("block4_relu1") == 2
 
 
 def test_labels_that_the_model_does_not_know_leave_accuracy_out(satn_fast, exported, checkpoint, corpus, tmp_path):

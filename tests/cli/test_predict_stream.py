@@ -15,6 +15,7 @@ import torch
 
 from satn_fast import SATN, LogMel, SATNConfig
 from satn_fast.audio import write_wav
+from satn_fast.export import to_onnx
 
 from .conftest import waveform
 
@@ -186,12 +187,21 @@ def test_input_that_cannot_be_used_is_one_line(listen, options, content, message
     assert message in result.errors
 
 
-@pytest.mark.parametrize("name", ["model.onnx", "model.int8.tflite"])
-def test_exported_files_say_that_a_checkpoint_is_needed(listen, tmp_path, name):
-    (tmp_path / name).write_bytes(b"anything")
-    result = listen(b"\0" * 32000, model=tmp_path / name)
+def test_exported_stream_listens_like_its_checkpoint(listen, checkpoint, pcm, tmp_path):
+    pytest.importorskip("onnxruntime")
+    path = to_onnx(SATN.from_pretrained(checkpoint), tmp_path / "model.stream.onnx", streaming=True)
+    from_file, from_checkpoint = (updates(listen(pcm.tobytes(), "--json", model=model)) for model in (path, checkpoint))
+    for line, expected in zip(from_file, from_checkpoint, strict=True):
+        assert (line["time"], line["label"], line["final"]) == (expected["time"], expected["label"], expected["final"])
+        assert line["scores"] == pytest.approx(expected["scores"], abs=1e-5)
+
+
+def test_file_for_whole_utterances_says_what_streaming_needs(listen, checkpoint, tmp_path):
+    pytest.importorskip("onnxruntime")
+    path = to_onnx(SATN.from_pretrained(checkpoint), tmp_path / "model.onnx")
+    result = listen(b"\0" * 32000, model=path)
     assert (result.code, result.output, result.errors.count("\n")) == (1, "", 1)
-    assert "streaming needs a checkpoint" in result.errors
+    assert "hears whole utterances only; streaming needs a checkpoint folder or" in result.errors
 
 
 def test_a_model_without_a_window_is_one_line_with_the_remedy(listen, tmp_path):

@@ -30,8 +30,10 @@ def test_manifest_is_plain_json_and_reads_back(exported):
     assert content["front_end"] == exported.model.config.front_end
     assert {"torch", "onnxruntime", "ai-edge-litert"} <= set(content["tools"])
     for entry in content["files"]:
-        assert entry["inputs"] == [{"name": "features", "shape": [1, None, 48], "dtype": "float32"}]
-        assert entry["outputs"] == [{"name": "logits", "shape": [1, 3], "dtype": "float32"}]
+        assert entry["inputs"][0] == {"name": "features", "shape": [1, None, 48], "dtype": "float32"}
+        assert entry["outputs"][0] == {"name": "logits", "shape": [1, 3], "dtype": "float32"}
+        n_states = 2 + 2 * 3 + 2 + 3 if ".stream." in entry["name"] else 0
+        assert len(entry["inputs"]) == len(entry["outputs"]) == 1 + n_states
         assert (entry["arena_bytes"] is None) == entry["name"].endswith(".onnx")
     assert Manifest.read(exported.folder) == exported.manifest
 
@@ -49,9 +51,16 @@ def test_figures_are_those_of_the_verification(exported):
 
 def test_progress_reaches_its_total(exported):
     done, totals, what = zip(*exported.progress, strict=True)
-    assert set(totals) == {4 + len(exported.features)}
-    assert list(done) == [*range(4), *range(5, totals[0] + 1)]
-    assert what[:4] == FILES
+    assert set(totals) == {len(FILES) + len(exported.features)}
+    assert list(done) == [*range(len(FILES)), *range(len(FILES) + 1, totals[0] + 1)]
+    assert what[: len(FILES)] == FILES
+
+
+def test_model_that_cannot_be_streamed_has_no_stream_files(exported, tmp_path):
+    model = speechlike.untrained(attention_window=None)
+    sets = {"calibration": exported.calibration[:2], "evaluation": exported.features[:2]}
+    export(model, tmp_path / "new", **sets, tolerances=None)
+    assert not list((tmp_path / "new").glob("*.stream.*"))
 
 
 def test_failed_conversion_leaves_nothing(exported, tmp_path, monkeypatch):

@@ -11,6 +11,7 @@ from ai_edge_litert import schema_py_generated as schema
 
 from satn_fast.export import load, to_onnx, to_tflite
 from satn_fast.export.metadata import Metadata
+from satn_fast.export.stream_state import stream_state
 from satn_fast.export.tflite_file import finished
 from tests.export import speechlike
 
@@ -52,7 +53,8 @@ def test_every_convolution_fuses_to_an_integer_one(exported, tmp_path):
     assert operators["QLinearConv"] == CONVOLUTIONS
     assert operators["Conv"] == operators["FusedConv"] == 0
     assert operators["QLinearAdd"] == 3
-    assert operators["QGemm"] == 5, "query, key, value, output and pooling; the classifier stays in float"
+    assert operators["QGemm"] == 3, "query, key and value in one, output and pooling; the classifier stays in float"
+    assert operators["QuantizeLinear"] == 3, "input, attended, hidden: the convolutions pass integers on"
 
 
 def test_onnx_opset_is_old_enough_to_be_read_widely(exported):
@@ -61,6 +63,17 @@ def test_onnx_opset_is_old_enough_to_be_read_widely(exported):
         assert [(entry.domain, entry.version) for entry in model.opset_import if not entry.domain] == [("", 17)]
         assert model.ir_version <= 8
         assert {node.domain for node in model.graph.node} <= {"", "ai.onnx"}
+
+
+@pytest.mark.parametrize(("name", "axis"), [("model.onnx", "frames"), ("model.stream.int8.onnx", "chunk_frames")])
+def test_length_can_be_fixed_when_the_file_is_opened(exported, name, axis):
+    options = onnxruntime.SessionOptions()
+    options.add_free_dimension_override_by_name(axis, 40)
+    session = onnxruntime.InferenceSession(exported.folder / name, options, ["CPUExecutionProvider"])
+    features = exported.features[0][:40]
+    state = {tensor.name: tensor.zeros() for tensor in stream_state(exported.model.config)} if "stream" in name else {}
+    logits = session.run(["logits"], {"features": features[None], **state})[0][0]
+    np.testing.assert_allclose(logits, load(exported.folder / name)(features), atol=2e-3)
 
 
 def read_tflite(path):
@@ -121,7 +134,7 @@ def test_tflite_convolutions_are_int8_and_what_must_be_float_is_float(exported):
         kinds[name].append(tensors[operator.outputs[0]].type)
     int8, float32 = schema.TensorType.INT8, schema.TensorType.FLOAT32
     assert kinds["CONV_2D"] == [int8] * CONVOLUTIONS
-    assert Counter(kinds["FULLY_CONNECTED"])[int8] == 5
+    assert Counter(kinds["FULLY_CONNECTED"])[int8] == 3  # query, key and value in one, output, pooling
     for name in ("SOFTMAX", "BATCH_MATMUL", "CUMSUM", "RSQRT", "SQUARED_DIFFERENCE"):
         assert set(kinds[name]) == {float32}, name
     for tensor in (*model.subgraphs[0].inputs, *model.subgraphs[0].outputs):

@@ -15,7 +15,14 @@ from satn_fast.export.tflite_file import finished
 from satn_fast.export.weights import folded
 from tests.export import speechlike
 
-FILES = ("model.onnx", "model.int8.onnx", "model.tflite", "model.int8.tflite")
+FILES = (
+    "model.onnx",
+    "model.int8.onnx",
+    "model.tflite",
+    "model.int8.tflite",
+    "model.stream.onnx",
+    "model.stream.int8.onnx",
+)
 
 
 @pytest.mark.parametrize("name", FILES)
