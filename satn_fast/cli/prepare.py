@@ -57,8 +57,19 @@ def prepare(
         bool, typer.Option("--improvised-only", help="For iemocap: leave the scripted dialogues out.")
     ] = False,
     table: Annotated[str | None, typer.Option(help="For audformat: the table with the labels.")] = None,
-    label_column: Annotated[str | None, typer.Option(help="For audformat, audio-folder.")] = None,
-    speaker_column: Annotated[str | None, typer.Option(help="For audformat, audio-folder.")] = None,
+    label_column: Annotated[str | None, typer.Option(help="For audformat, audio-folder, huggingface.")] = None,
+    speaker_column: Annotated[str | None, typer.Option(help="For audformat, audio-folder, huggingface.")] = None,
+    audio_column: Annotated[str | None, typer.Option(help="For huggingface, with several of audio.")] = None,
+    unknown_speakers: Annotated[
+        bool, typer.Option("--unknown-speakers", help="For huggingface: go without a column of speakers.")
+    ] = False,
+    configuration: Annotated[
+        str | None, typer.Option(help="For huggingface: which one, where README.md names several.")
+    ] = None,
+    extract_to: Annotated[
+        Path | None,
+        typer.Option(metavar="FOLDER", help="For huggingface: where its audio goes; default: MANIFEST-audio."),
+    ] = None,
     audformat: Annotated[
         Path | None, typer.Option(metavar="FOLDER", help="Also write an audformat database to this folder.")
     ] = None,
@@ -85,6 +96,8 @@ def prepare(
 
         satn-fast prepare pattern clips --pattern '(?P<speaker>[^/]+)/(?P<label>[^/]+)/' -o clips.csv
 
+        satn-fast prepare huggingface datasets/emotions -o emotions.csv --label-column emotion --speaker-column actor
+
         satn-fast prepare manifest iemocap.csv -o same.csv --audformat iemocap-audformat
     """
     _check_destinations(destination, audformat, force=force)
@@ -95,6 +108,10 @@ def prepare(
         "table": table,
         "label_column": label_column,
         "speaker_column": speaker_column,
+        "audio_column": audio_column,
+        "unknown_speakers": unknown_speakers or None,
+        "configuration": configuration,
+        "extract_to": extract_to or _audio_folder(corpus, destination),
     }
     preparation, inspections = _read(
         corpus,
@@ -131,9 +148,18 @@ def _check_destinations(destination: Path, audformat: Path | None, *, force: boo
             raise LayoutError(f"{path}: exists; choose another name, or replace it with --force")
 
 
+def _audio_folder(corpus: str, destination: Path) -> Path | None:
+    """The folder beside the manifest for audio that has no files of its own yet."""
+    extracted = corpus in CORPORA and CORPORA[corpus].extract is not None
+    return destination.with_name(f"{destination.stem}-audio") if extracted else None
+
+
 def _read(corpus: str, root: Path, *, headers_only: bool, **options: Any) -> tuple[Preparation, dict[Path, Inspection]]:
     """A corpus, read and looked at, with progress bars."""
-    preparation = read_corpus(corpus, root, **options)
+    with progress_bars() as bars:
+        if "extract_to" in options:
+            options["progress"] = bar(bars, "extracted")
+        preparation = read_corpus(corpus, root, **options)
     problems = Problems(options["on_error"])
     with progress_bars() as bars:
         advance = bar(bars, "audio")

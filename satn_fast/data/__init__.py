@@ -1,6 +1,7 @@
 """Corpora: manifests of utterances, splits by speaker, and a synthetic corpus."""
 
 from satn_fast.data.characters import character_inventory, read_characters
+from satn_fast.data.in_memory import from_dataset
 from satn_fast.data.manifest import ManifestError, Utterance, read_manifest, write_manifest
 from satn_fast.data.phonemes import PHONEMES, phoneme_inventory, read_phonemes
 from satn_fast.data.splits import (
@@ -23,6 +24,7 @@ __all__ = [
     "character_inventory",
     "check_speaker_overlap",
     "draw_speakers",
+    "from_dataset",
     "leave_one_speaker_out",
     "phoneme_inventory",
     "read_characters",

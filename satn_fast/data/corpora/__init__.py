@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -15,8 +15,10 @@ from typing import Any
 from satn_fast.data.corpora import cremad, emodb, iemocap, librispeech, ravdess
 from satn_fast.data.corpora.audformat import read_audformat, write_audformat
 from satn_fast.data.corpora.audio_folder import read_audio_folder
+from satn_fast.data.corpora.embedded import extract_audio
+from satn_fast.data.corpora.huggingface import read_huggingface
 from satn_fast.data.corpora.labels import LabelMap, label_map, parse_labels, relabel
-from satn_fast.data.corpora.layout import LayoutError, Problems
+from satn_fast.data.corpora.layout import UNLABELLED, LayoutError, Problems
 from satn_fast.data.corpora.pattern import read_pattern
 from satn_fast.data.manifest import Utterance, read_manifest
 from satn_fast.data.synthesis import render_corpus
@@ -32,6 +34,9 @@ __all__ = [
     "read_corpus",
     "write_audformat",
 ]
+
+Progress = Callable[[int, int], None]
+"""Called with how much is done and how much there is."""
 
 _NOTHING: Mapping[str, str | None] = MappingProxyType({})
 
@@ -59,13 +64,24 @@ class Corpus:
         read: Gives the utterances below a folder, with the corpus's own labels.
         labels: What those labels become; `None` keeps them.
         options: Names of the further arguments that `read` takes.
+        extract: Writes the audio of the utterances that stay to files, where it lies inside of something else.
     """
 
     title: str
     read: Callable[..., list[Utterance]]
     labels: LabelMap | None = None
     options: tuple[str, ...] = ()
+    extract: Callable[[Sequence[Utterance], Problems, Progress], list[Utterance]] | None = None
 
+
+_HUGGING_FACE_OPTIONS = (
+    "extract_to",
+    "configuration",
+    "audio_column",
+    "label_column",
+    "speaker_column",
+    "unknown_speakers",
+)
 
 CORPORA: Mapping[str, Corpus] = MappingProxyType(
     {
@@ -78,6 +94,12 @@ CORPORA: Mapping[str, Corpus] = MappingProxyType(
         "audio-folder": Corpus(
             "Hugging Face audio folder", read_audio_folder, options=("label_column", "speaker_column")
         ),
+        "huggingface": Corpus(
+            "Hugging Face data set",
+            read_huggingface,
+            options=_HUGGING_FACE_OPTIONS,
+            extract=extract_audio,
+        ),
         "audformat": Corpus("audformat", read_audformat, options=("table", "label_column", "speaker_column")),
         "synthetic": Corpus("synthetic speech, rendered there", _render),
         "manifest": Corpus("a manifest of this library", _read_manifest),
@@ -88,6 +110,15 @@ CORPORA: Mapping[str, Corpus] = MappingProxyType(
 def _flag(option: str, value: object) -> str:
     """The option as it was written on the command line."""
     return "--keep-excited-apart" if option == "merge_excited" and not value else f"--{option.replace('_', '-')}"
+
+
+def _why_none(left_out: Mapping[str, int]) -> str:
+    if set(left_out) == {UNLABELLED}:
+        return (
+            "no utterance has a label; name the column that has them with --label-column where there is one, or keep "
+            f"them so with --labels {UNLABELLED}={UNLABELLED}"
+        )
+    return "every utterance is left out by the label map; change it with --labels"
 
 
 def _without_repetitions(utterances: list[Utterance], problems: Problems) -> list[Utterance]:
@@ -129,6 +160,7 @@ def read_corpus(
     *,
     labels: Mapping[str, str | None] = _NOTHING,
     on_error: str = "stop",
+    progress: Progress = lambda done, total: None,
     **options: Any,
 ) -> Preparation:
     """Read a corpus as it is published.
@@ -138,8 +170,11 @@ def read_corpus(
         root: The folder it was unpacked to; for "manifest", the file.
         labels: Changes of its label map, by the corpus's label or the usual new one; `None` leaves a label out.
         on_error: "stop" at the first file that does not fit, or "skip" such files and list them.
+        progress: Told of the recordings that are taken out of tables, where they lie in them ("huggingface").
         options: For "iemocap": `merge_excited` (default true) and `improvised_only`. For "pattern": `pattern`. For
-            "audio-folder" and "audformat": `label_column`, `speaker_column`; for "audformat" also `table`.
+            "audio-folder", "huggingface" and "audformat": `label_column`, `speaker_column`; for "audformat" also
+            `table`. For "huggingface" also `extract_to` (a folder for the audio), `configuration`, `audio_column` and
+            `unknown_speakers`.
 
     Raises:
         LayoutError: If the corpus is not known, does not take an option, or the folder is not laid out like it.
@@ -169,5 +204,9 @@ def read_corpus(
     mapping = label_map(found, usual, labels)
     utterances, left_out = relabel(found, mapping, problems)
     if not utterances:
-        raise LayoutError(f"{os.fspath(root)}: every utterance is left out by the label map; change it with --labels")
+        raise LayoutError(f"{os.fspath(root)}: {_why_none(left_out)}")
+    if corpus.extract is not None:
+        utterances = corpus.extract(utterances, problems, progress)
+        if not utterances:
+            raise LayoutError(f"{os.fspath(root)}: no recording can be used; {problems.found[0]}")
     return Preparation(name, tuple(utterances), mapping, left_out, tuple(problems.found))

@@ -5,7 +5,7 @@
     metadata.csv, train/metadata.jsonl       file_name,label,speaker,text: relative to the metadata's folder
 
 Where metadata name a file, they say what it is, and the folder gives the label only if they have no column for it. A
-data set whose audio is inside Parquet or Arrow files is not read: write its audio out first.
+data set whose audio is inside Parquet or Arrow files is for `satn_fast.data.corpora.huggingface`.
 """
 
 from __future__ import annotations
@@ -126,8 +126,5 @@ def _split(root: Path, file: Path) -> dict[str, str]:
 
 def _nothing(root: Path) -> str:
     if any(next(root.rglob(f"*{suffix}"), None) for suffix in (".parquet", ".arrow")):
-        return (
-            f"{root}: holds Parquet or Arrow files and no audio files; write each row to LABEL/NAME.wav first "
-            "(datasets.load_dataset, soundfile.write)"
-        )
+        return f"{root}: holds Parquet or Arrow files and no audio files; read it with prepare huggingface"
     return f"{root}: holds no audio files; give the folder with LABEL/clip.wav or metadata.csv"
