@@ -11,7 +11,6 @@ from urllib.parse import quote
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from satn_fast.config import SATNConfig
 from satn_fast.data import (
@@ -119,23 +118,21 @@ def train(
     front_end = LogMel(**config.front_end)
     per_speaker = config.normalization == "speaker"
     corpus = read_corpus(utterances, front_end, settings, per_speaker=per_speaker, start=start, notify=notify)
-    data = describe_data(manifest, corpus.utterances)
+    experiment = _Experiment(settings, corpus, config, source, describe_data(manifest, corpus.utterances), notify)
     trainings = _plan(settings, corpus, manifest)
     advance = start("training")
     if len(trainings) == 1:
-        _train_once(trainings[0], settings, corpus, config, source, folder, data, restart, _progress(advance), notify)
+        experiment.train(trainings[0], folder, restart, _progress(advance))
         return None
     run = RunFolder(folder)
-    with run.open("train", settings, {"data": data, "trainings": [t.place for t in trainings]}, restart=restart):
+    about = {"data": experiment.data, "trainings": [training.place for training in trainings]}
+    with run.open("train", settings, about, restart=restart):
         parts = []
         for number, training in enumerate(trainings):
-            one = replace(settings, leave_out="none", seeds=1, seed=training.seed)
             progress = _progress(advance, number, len(trainings), training.place)
-            model = _train_once(
-                training, one, corpus, config, source, folder / training.place, data, restart, progress, notify
-            )
+            model = experiment.train(training, folder / training.place, restart, progress)
             if training.left_out:
-                parts.append(_predict_left_out(model, training, corpus))
+                parts.append(experiment.predict_left_out(model, training))
         predictions = join(parts) if parts else None
         if predictions is not None and is_first_process():
             _write_results(folder, predictions)
@@ -161,14 +158,11 @@ def pretrain(
     """
     utterances = read_manifest(manifest, check_files=settings.on_error == "stop")
     config = _described(replace(SATNConfig.preset(settings.preset), **settings.model_changes()))
-    symbols: tuple[str, ...] = ()
-    if settings.task == "ctc":
-        kind = _kind_of_targets(settings, utterances, manifest)
-        symbols = tuple(character_inventory(utterances) if kind == "characters" else phoneme_inventory(utterances))
+    symbols, read = _symbols(settings, utterances, manifest)
     corpus = read_corpus(utterances, LogMel(**config.front_end), settings, start=start, notify=notify)
-    targets = [torch.zeros(0, dtype=torch.int64)] * len(corpus.utterances)
-    if settings.task == "ctc":
-        targets = _symbol_targets(corpus.utterances, symbols, characters=kind == "characters")
+    # Counted from 1, because 0 is CTC's blank.
+    index = {symbol: number for number, symbol in enumerate(symbols, start=1)}
+    targets = [torch.tensor([index[symbol] for symbol in read(u)], dtype=torch.int64) for u in corpus.utterances]
     choosing = choose_validation(settings, corpus.utterances)
     learning = corpus.where(lambda utterance: utterance.speaker not in choosing)
     validation = corpus.recorded(corpus.where(lambda utterance: utterance.speaker in choosing), targets)
@@ -223,53 +217,64 @@ def _fold(utterance: Utterance, leave_out: str, manifest: Path) -> str:
     return name
 
 
-def _train_once(
-    training: _Training,
-    settings: EmotionSettings,
-    corpus: Corpus,
-    config: SATNConfig,
-    source: Source | None,
-    folder: Path,
-    data: Mapping[str, Any],
-    restart: bool,
-    progress: Progress,
-    notify: Notify,
-) -> SATN:
-    """One training into a run folder; a finished one is read from there."""
-    labels = config.labels
-    targets = [torch.tensor(labels.index(utterance.label)) for utterance in corpus.utterances]
-    choosing = choose_validation(settings, [corpus.utterances[row] for row in training.heard])
-    learning = [row for row in training.heard if corpus.utterances[row].speaker not in choosing]
-    validation = corpus.recorded([row for row in training.heard if corpus.utterances[row].speaker in choosing], targets)
-    about = {
-        "seed": training.seed,
-        "left_out": training.fold or None,
-        "transfer": settings.transfer_options().mode,
-        "source": settings.source,
-        "data": data,
-        "speakers": _speakers(corpus, learning, choosing),
-    }
-    run = RunFolder(folder)
-    with run.open("train", settings, about, restart=restart):
-        if run.has_finished(notify):
-            return SATN.from_pretrained(folder)
-        result = train_emotion(
-            config,
-            corpus.versioned(learning, targets, keeper(settings, folder)),
-            validation if len(validation) else None,
-            settings.training_options(config.front_end),
-            source=source,
-            transfer=settings.transfer_options(),
-            label_smoothing=settings.label_smoothing,
-            hardware=settings.hardware(),
-            folder=folder,
-            progress=progress,
+@dataclass(frozen=True)
+class _Experiment:
+    """What all trainings of a command share."""
+
+    settings: EmotionSettings
+    corpus: Corpus
+    config: SATNConfig
+    source: Source | None
+    data: Mapping[str, Any]
+    notify: Notify
+
+    def train(self, training: _Training, folder: Path, restart: bool, progress: Progress) -> SATN:
+        """One training into a run folder; a finished one is read from there."""
+        settings = replace(self.settings, leave_out="none", seeds=1, seed=training.seed)
+        said, labels = self.corpus.utterances, self.config.labels
+        targets = [torch.tensor(labels.index(utterance.label)) for utterance in said]
+        choosing = choose_validation(settings, [said[row] for row in training.heard])
+        learning = [row for row in training.heard if said[row].speaker not in choosing]
+        validation = self.corpus.recorded([row for row in training.heard if said[row].speaker in choosing], targets)
+        about = {
+            "seed": training.seed,
+            "left_out": training.fold or None,
+            "transfer": settings.transfer_options().mode,
+            "source": settings.source,
+            "data": self.data,
+            "speakers": _speakers(self.corpus, learning, choosing),
+        }
+        run = RunFolder(folder)
+        with run.open("train", settings, about, restart=restart):
+            if run.has_finished(self.notify):
+                return SATN.from_pretrained(folder)
+            result = train_emotion(
+                self.config,
+                self.corpus.versioned(learning, targets, keeper(settings, folder)),
+                validation if len(validation) else None,
+                settings.training_options(self.config.front_end),
+                source=self.source,
+                transfer=settings.transfer_options(),
+                label_smoothing=settings.label_smoothing,
+                hardware=settings.hardware(),
+                folder=folder,
+                progress=progress,
+            )
+            calibration = _calibrate(result.model, validation) if settings.calibrate and len(validation) else None
+            if is_first_process():
+                result.model.save_pretrained(folder)
+            run.finish(_results(result) | {"calibration": calibration})
+        return result.model
+
+    def predict_left_out(self, model: SATN, training: _Training) -> Predictions:
+        """What a model says of whoever it did not hear."""
+        return evaluate_utterances(
+            model,
+            [self.corpus.utterances[row] for row in training.left_out],
+            [self.corpus.features[row] for row in training.left_out],
+            fold=training.fold,
+            seed=training.seed,
         )
-        calibration = _calibrate(result.model, validation) if settings.calibrate and len(validation) else None
-        if is_first_process():
-            result.model.save_pretrained(folder)
-        run.finish(_results(result) | {"calibration": calibration})
-    return result.model
 
 
 def _calibrate(model: SATN, validation: FeatureDataset) -> dict[str, float]:
@@ -286,16 +291,6 @@ def _calibrate(model: SATN, validation: FeatureDataset) -> dict[str, float]:
         "ece_before": error(scored.logits),
         "ece_after": error(scored.logits / np.float32(temperature)),
     }
-
-
-def _predict_left_out(model: SATN, training: _Training, corpus: Corpus) -> Predictions:
-    return evaluate_utterances(
-        model,
-        [corpus.utterances[row] for row in training.left_out],
-        [corpus.features[row] for row in training.left_out],
-        fold=training.fold,
-        seed=training.seed,
-    )
 
 
 def _write_results(folder: Path, predictions: Predictions) -> None:
@@ -323,23 +318,21 @@ def _described(config: SATNConfig) -> SATNConfig:
     return replace(config, front_end=LogMel(**config.front_end).describe())
 
 
-def _kind_of_targets(settings: SourceSettings, utterances: Sequence[Utterance], manifest: Path) -> str:
-    if settings.targets != "auto":
-        return settings.targets
-    if all(utterance.extra.get("phonemes") for utterance in utterances):
-        return "phonemes"
-    if any(utterance.text for utterance in utterances):
-        return "characters"
-    raise ManifestError(
-        f"{manifest}: has neither phonemes nor text, which ctc needs; add a column text, or use --task autoencoder"
-    )
-
-
-def _symbol_targets(utterances: Sequence[Utterance], symbols: Sequence[str], *, characters: bool) -> list[Tensor]:
-    """Symbols of every utterance, counted from 1 (0 is CTC's blank)."""
-    index = {symbol: number for number, symbol in enumerate(symbols, start=1)}
-    read = read_characters if characters else read_phonemes
-    return [torch.tensor([index[symbol] for symbol in read(u)], dtype=torch.int64) for u in utterances]
+def _symbols(
+    settings: SourceSettings, utterances: Sequence[Utterance], manifest: Path
+) -> tuple[tuple[str, ...], Callable[[Utterance], list[str]]]:
+    """The inventory of the source task, and what reads the symbols of an utterance; nothing for an autoencoder."""
+    if settings.task == "autoencoder":
+        return (), lambda utterance: []
+    with_phonemes = all(utterance.extra.get("phonemes") for utterance in utterances)
+    with_text = any(utterance.text for utterance in utterances)
+    if settings.targets == "auto" and not with_phonemes and not with_text:
+        raise ManifestError(
+            f"{manifest}: has neither phonemes nor text, which ctc needs; add a column text, or use --task autoencoder"
+        )
+    if settings.targets == "phonemes" or (settings.targets == "auto" and with_phonemes):
+        return tuple(phoneme_inventory(utterances)), read_phonemes
+    return tuple(character_inventory(utterances)), read_characters
 
 
 def _speakers(corpus: Corpus, learning: Sequence[int], choosing: set[str]) -> dict[str, list[str]]:
