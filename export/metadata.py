@@ -52,7 +52,8 @@ class Metadata:
         try:
             content = json.loads(text)
             config = SATNConfig(**content["config"])
-            return cls(config, str(content["quantization"]), bool(content["streaming"]))
+            # Files from before there were streams do not say.
+            return cls(config, str(content["quantization"]), bool(content.get("streaming", False)))
         except (KeyError, TypeError, ValueError) as error:
             raise ExportError(f"{source}: has damaged {ENTRY} metadata ({error}); export the model again") from error
 

@@ -110,6 +110,12 @@ def test_damaged_metadata_is_refused(exported, tmp_path, text):
         load(tmp_path / "model.onnx")
 
 
+def test_metadata_from_before_there_were_streams_is_that_of_whole_utterances(exported):
+    content = json.loads(Metadata(exported.model.config, "int8").to_json())
+    del content["streaming"]
+    assert Metadata.from_json(json.dumps(content), "file") == Metadata(exported.model.config, "int8")
+
+
 def test_graph_that_does_not_fit_its_metadata_is_refused(exported, tmp_path):
     other = Metadata(speechlike.config(labels=("one", "two")), "float32").to_json()
     onnx_model = onnx_graph.finished(onnx_graph.build(folded(exported.model)), {ENTRY: other})
