@@ -1,13 +1,12 @@
 """Writes a graph of integer operators as a TFLite file, with every buffer inside the flatbuffer."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import flatbuffers
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
-from satn_fast.export.metadata import ENTRY
 from satn_fast.export.micro_graph import Graph, Operator, Tensor
 from satn_fast.export.micro_operators import KINDS
 from satn_fast.export.micro_quantization import Quantization
@@ -39,13 +38,13 @@ class _Buffer(schema.BufferT):  # type: ignore[misc]
         return schema.BufferEnd(builder)
 
 
-def serialized(graph: Graph, quantizations: Mapping[str, Quantization], metadata: str) -> bytes:
+def serialized(graph: Graph, quantizations: Mapping[str, Quantization], metadata: Mapping[str, bytes]) -> bytes:
     """Gives the file.
 
     Args:
         graph: The step.
         quantizations: Of every tensor that is quantized.
-        metadata: Becomes the entry `satn_fast` of the file's metadata.
+        metadata: Entries of the file's metadata.
     """
     index = {name: number for number, name in enumerate(graph.tensors)}
     kinds = sorted({operator.kind for operator in graph.operators})
@@ -53,17 +52,41 @@ def serialized(graph: Graph, quantizations: Mapping[str, Quantization], metadata
     model.version, model.description = _SCHEMA_VERSION, "SATN, one streaming step"
     model.operatorCodes = [_operator_code(kind) for kind in kinds]
     model.buffers = [_Buffer()]
-    subgraph.tensors = [_tensor(tensor, quantizations.get(tensor.name), model.buffers) for tensor in graph.tensors.values()]
+    subgraph.tensors = [
+        _tensor(tensor, quantizations.get(tensor.name), model.buffers) for tensor in graph.tensors.values()
+    ]
     subgraph.operators = [_operator(operator, kinds.index(operator.kind), index) for operator in graph.operators]
     subgraph.inputs, subgraph.outputs = ([index[name] for name in names] for names in (graph.inputs, graph.outputs))
     model.subgraphs, model.signatureDefs = [subgraph], [_signature(graph, index)]
-    entry = schema.MetadataT()
-    entry.name, entry.buffer = ENTRY, len(model.buffers)
-    model.buffers.append(_Buffer(metadata.encode()))
-    model.metadata = [entry]
+    model.metadata = [_metadata(name, content, model.buffers) for name, content in metadata.items()]
     builder = flatbuffers.Builder(1 << 16)
     builder.Finish(model.Pack(builder), _IDENTIFIER)
     return bytes(builder.Output())
+
+
+class Port(NamedTuple):
+    """An input or output of a file."""
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str
+    scale: float
+    zero_point: int
+
+
+def interface(content: bytes) -> tuple[list[Port], list[Port]]:
+    """Gives the inputs and the outputs of a file that `serialized` wrote."""
+    subgraph = schema.Model.GetRootAs(content, 0).Subgraphs(0)
+    types = {value: name.lower() for name, value in vars(schema.TensorType).items() if isinstance(value, int)}
+
+    def port(index: int) -> Port:
+        tensor = subgraph.Tensors(index)
+        quantization = tensor.Quantization()
+        shape = tuple(tensor.ShapeAsNumpy().tolist())
+        scale, zero_point = float(quantization.Scale(0)), int(quantization.ZeroPoint(0))
+        return Port(tensor.Name().decode(), shape, types[tensor.Type()], scale, zero_point)
+
+    return [port(i) for i in subgraph.InputsAsNumpy()], [port(i) for i in subgraph.OutputsAsNumpy()]
 
 
 def _operator_code(kind: str) -> Any:
@@ -114,6 +137,13 @@ def _options(name: str, options: Mapping[str, Any]) -> Any:
         else:
             first, *others = option.split("_")
             setattr(result, first + "".join(word.title() for word in others), value)
+    return result
+
+
+def _metadata(name: str, content: bytes, buffers: list[Any]) -> Any:
+    result = schema.MetadataT()
+    result.name, result.buffer = name, len(buffers)
+    buffers.append(_Buffer(content))
     return result
 
 

@@ -40,10 +40,14 @@ PADDING = -64.0
 
 
 class ScoreRanges(NamedTuple):
-    """Between what values scores lie; the default is wide enough for a first calibration, in float."""
+    """Between what values scores lie."""
 
-    attention: tuple[float, float] = (-1000.0, 1000.0)
-    pooling: tuple[float, float] = (-1000.0, 1000.0)
+    attention: tuple[float, float]
+    pooling: tuple[float, float]
+
+
+# Wide enough for a first calibration, in float.
+ANY_SCORES = ScoreRanges((-1000.0, 1000.0), (-1000.0, 1000.0))
 
 
 @dataclass(frozen=True)
@@ -133,7 +137,10 @@ class Graph:
     def history(self, name: str, frames: str, length: int, axis: int) -> str:
         """Puts the last `length` frames before the new ones, along `axis`, and keeps the last for the next step."""
         joined = self.apply(
-            "CONCATENATION", f"{name}_joined", self._state_input(name, frames, length, axis), frames,
+            "CONCATENATION",
+            f"{name}_joined",
+            self._state_input(name, frames, length, axis),
+            frames,
             options={"axis": axis},
         )
         self.outputs.append(self._last(f"{name}_next", joined, length, axis))
@@ -168,20 +175,18 @@ class Graph:
         return np.zeros(tensor.shape, np.float32) if tensor.constant is None else tensor.constant
 
 
-def step(
-    weights: FoldedSATN, chunk_frames: int, pooling_frames: int, score_ranges: ScoreRanges = ScoreRanges()
-) -> Graph:
+def step(weights: FoldedSATN, chunk_frames: int, pooling_frames: int, score_ranges: ScoreRanges) -> Graph:
     """Gives the graph of one step.
 
     Inputs are `features` (1, c, F), normalised, `padding` (1, c), 0 for a real frame and `PADDING` for one after the
-    end of the utterance, and the states. Outputs are `logits` (1, n_labels) of the last `pooling_frames` frames, and the
-    new states, in the order of the inputs.
+    end of the utterance, and the states. Outputs are `logits` (1, n_labels) of the last `pooling_frames` frames, and
+    the new states, in the order of the inputs.
 
     Args:
         weights: Of a model with an attention window of 2 or more.
         chunk_frames: New frames `c` in a step.
         pooling_frames: Frames that the logits are of, at least `c`.
-        score_ranges: Of calibration.
+        score_ranges: Of calibration, or `ANY_SCORES` before it.
     """
     config, graph = weights.config, Graph()
     features = graph.input("features", (1, chunk_frames, config.n_features))
@@ -212,7 +217,9 @@ def _convolution(graph: Graph, name: str, x: str, convolution: Convolution, *, r
         x = graph.history(f"{name}_history", x, convolution.history, axis=1)
     weight = convolution.weight.transpose(2, 0, 1)[:, :, None]  # (Cout, K, 1, Cin)
     return graph.apply(
-        "CONV_2D", name, x,
+        "CONV_2D",
+        name,
+        x,
         graph.constant(f"{name}_weight", np.ascontiguousarray(weight), "int8"),
         graph.constant(f"{name}_bias", convolution.bias, "int32"),
         options={"dilation_h_factor": convolution.dilation, "relu": relu},
@@ -222,7 +229,9 @@ def _convolution(graph: Graph, name: str, x: str, convolution: Convolution, *, r
 def _dense(graph: Graph, name: str, x: str, dense: Dense) -> str:
     """(..., Cin) to (..., Cout)."""
     return graph.apply(
-        "FULLY_CONNECTED", name, x,
+        "FULLY_CONNECTED",
+        name,
+        x,
         graph.constant(f"{name}_weight", np.ascontiguousarray(dense.weight.T), "int8"),
         graph.constant(f"{name}_bias", dense.bias, "int32"),
     )
@@ -241,7 +250,7 @@ def _attention(graph: Graph, x: str, weights: FoldedSATN, score_range: tuple[flo
 
     query = by_head("query", attention.query, (0, 2, 1, 3))  # (1, H, c, D)
     keys = graph.history("keys", by_head("key", attention.key, (0, 2, 1, 3)), window - 1, axis=2)  # (1, H, K, D)
-    values = graph.history("values", by_head("value", attention.value, (0, 2, 3, 1)), window - 1, axis=3)  # (1, H, D, K)
+    values = graph.history("values", by_head("value", attention.value, (0, 2, 3, 1)), window - 1, axis=3)
     scores = graph.apply("BATCH_MATMUL", "attention_scores", _wide(graph, query), _wide(graph, keys), options=_BY_ROWS)
     visible = _visible_keys(graph, n_frames, window, score_range)
     shares = graph.apply("SOFTMAX", "attention_weights", graph.apply("ADD", "visible_scores", scores, visible))
@@ -311,8 +320,10 @@ def _pooled_logits(
     logits = graph.apply("TRANSPOSE", "logits_by_label", logits, graph.indices(0, 2, 1))
     logits = graph.window("logits_of_frames", logits, pooling_frames, axis=2)
 
-    shares = graph.apply("RESHAPE", "shares", _wide(graph, scores), graph.indices(1, 1, pooling_frames))
-    shares = graph.apply("SOFTMAX", "pooling_weights", shares)
+    # From int8, the softmax takes the largest differences for what they are.
+    shares = graph.apply("SOFTMAX", "pooling_shares", scores, dtype="int16", quantization=(1 / 65536, -32768))
+    shares = graph.apply("QUANTIZE", "pooling_weights", shares, quantization=(1 / 32768, 0))
+    shares = graph.apply("RESHAPE", "pooling_weights_as_row", shares, graph.indices(1, 1, pooling_frames))
     pooled = graph.apply("BATCH_MATMUL", "pooled_logits", shares, _wide(graph, logits), options=_BY_ROWS)
     pooled = graph.apply("RESHAPE", "logits_wide", pooled, graph.indices(1, n_labels))
     return graph.apply("QUANTIZE", "logits", pooled, dtype="int8")

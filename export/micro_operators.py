@@ -1,4 +1,4 @@
-"""The operators of TFLite Micro that a streaming step is made of: what each computes in float, and its options in a file.
+"""The operators of TFLite Micro that a streaming step is made of: what each computes in float.
 
 Everything here is in TFLite Micro's reference kernels in the types that `micro_graph` uses them in.
 """
@@ -59,20 +59,24 @@ def _add(options: Options, x: Values, y: Values) -> Values:
 
 
 def _matmul(options: Options, x: Values, y: Values) -> Values:
-    return x @ (y.swapaxes(-1, -2) if options["adj_y"] else y)
+    product: Values = x @ (y.swapaxes(-1, -2) if options["adj_y"] else y)
+    return product
 
 
 def _softmax(options: Options, x: Values) -> Values:
     weights = np.exp(x - x.max(-1, keepdims=True))
-    return weights / weights.sum(-1, keepdims=True)
+    shares: Values = weights / weights.sum(-1, keepdims=True)
+    return shares
 
 
 def _mean(options: Options, x: Values, axis: Values) -> Values:
-    return x.mean(tuple(axis), keepdims=options["keep_dims"])
+    mean: Values = x.mean(tuple(axis), keepdims=options["keep_dims"])
+    return mean
 
 
 def _l2_normalize(options: Options, x: Values) -> Values:
-    return x / np.maximum(np.sqrt(np.square(x).sum(-1, keepdims=True)), 1e-6)
+    direction: Values = x / np.maximum(np.sqrt(np.square(x).sum(-1, keepdims=True)), 1e-6)
+    return direction
 
 
 def _activated(options: Options, x: Values) -> Values:

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from satn_fast.export.micro_graph import Graph, Operator, Tensor
+from satn_fast.export.micro_graph import Graph, Tensor
 from satn_fast.export.micro_operators import KINDS
 
 Values = NDArray[Any]
