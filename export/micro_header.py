@@ -1,9 +1,10 @@
 """Writes a `.mcu.tflite` file as a C header: the model's bytes, and everything that the host has to know about it."""
 
-import json
+import math
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,7 +12,39 @@ from numpy.typing import NDArray
 from satn_fast.export.micro_file import Port, interface
 from satn_fast.export.micro_runtime import content_of
 from satn_fast.files import atomic_write
+from satn_fast.frontend import LogMel
 from satn_fast.reference import RUNNING_PRIOR_FRAMES
+
+# The fields of satn_frontend_options after `size`, in their order, and how the names of their values begin.
+_FRONT_END_FIELDS = {
+    "preset": "",
+    "sample_rate": None,
+    "n_mels": None,
+    "precision": "",
+    "window_seconds": None,
+    "hop_seconds": None,
+    "sample_rounding": "ROUND_",
+    "fft_size": None,
+    "window": "WINDOW_",
+    "framing": "FRAMING_",
+    "remove_dc": None,
+    "preemphasis_mode": "PREEMPHASIS_",
+    "preemphasis": None,
+    "low_hz": None,
+    "high_hz": None,
+    "mel_scale": "MEL_",
+    "filters": "FILTERS_",
+    "filter_norm": "NORM_",
+    "power_norm": "POWER_",
+    "log": "LOG_",
+    "floor_mode": "FLOOR_",
+    "floor": None,
+    "top_db": None,
+    "float_scale": None,
+    "int16_scale": None,
+    "deltas": None,
+    "delta_window": None,
+}
 
 _IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
@@ -65,6 +98,7 @@ def _header(model: Path, name: str, arena_bytes: int) -> str:
         "FEATURES": features.shape[2],
         "LABELS": logits.shape[1],
         "STATES": len(states),
+        "STATE_BYTES": sum(math.prod(state.shape) for state in states),
         "POOLING_FRAMES": inputs[-1].shape[-1],
         "RUNNING_NORMALIZATION": int(config.normalization == "running"),
         "PRIOR_FRAMES": RUNNING_PRIOR_FRAMES,
@@ -79,7 +113,7 @@ def _header(model: Path, name: str, arena_bytes: int) -> str:
         feature_scale=_float(features.scale),
         logit_scale=_float(logits.scale),
         labels=_lines(map(_string, config.labels)),
-        front_end=_string(json.dumps(dict(config.front_end), sort_keys=True)),
+        front_end=_front_end(config.front_end),
         mean=_lines(map(_float, tables.mean)),
         factor=_lines(map(_float, tables.factor)),
         states=",\n".join(_state(index, state) for index, state in enumerate(states)),
@@ -88,7 +122,20 @@ def _header(model: Path, name: str, arena_bytes: int) -> str:
 
 
 def _state(index: int, state: Port) -> str:
-    return f"    {{{index + 2}, {index + 1}, {int(np.prod(state.shape))}, {state.zero_point}}} /* {state.name} */"
+    return f"    {{{index + 2}, {index + 1}, {math.prod(state.shape)}, {state.zero_point}}} /* {state.name} */"
+
+
+def _front_end(settings: Mapping[str, Any]) -> str:
+    """Every option of the front end, as C's initialiser of satn_frontend_options."""
+    options = LogMel(**settings).describe()
+    values = ["sizeof(satn_frontend_options)"]
+    for field, prefix in _FRONT_END_FIELDS.items():
+        value = options[field]
+        if prefix is not None:
+            values.append(f"SATN_FRONTEND_{prefix}{str(value).upper().replace('-', '_')}")
+        else:
+            values.append("-1.0" if value is None else repr(float(value) if isinstance(value, float) else int(value)))
+    return ",".join(f" \\\n    {value}" for value in values)
 
 
 def _float(number: float | NDArray[np.float32]) -> str:
@@ -99,6 +146,7 @@ def _float(number: float | NDArray[np.float32]) -> str:
 
 def _string(text: str) -> str:
     """A C string; what is not plain ASCII is written byte by byte."""
+    # Octal, for it ends after three digits. A question mark might begin a trigraph.
     plain = (chr(b) if 32 <= b < 127 and chr(b) not in '"\\?' else f"\\{b:03o}" for b in text.encode())
     return f'"{"".join(plain)}"'
 
@@ -130,6 +178,9 @@ _TEMPLATE = """\
 
 {numbers}
 
+/* satn_frontend_options options = {capitals}_FRONT_END; (with satn_frontend.h) */
+#define {capitals}_FRONT_END {{{front_end}}}
+
 /* value = scale * (integer - zero point); the input's scale is part of {name}_factor. */
 #define {capitals}_FEATURE_SCALE {feature_scale}
 #define {capitals}_LOGIT_SCALE {logit_scale}
@@ -147,7 +198,6 @@ typedef struct {name}_state {{
 
 extern const {name}_state {name}_states[{capitals}_STATES];
 extern const char *const {name}_labels[{capitals}_LABELS]; /* in the order of the logits, UTF-8 */
-extern const char {name}_front_end[];                      /* for satn_frontend_options_from_json */
 extern const float {name}_mean[{capitals}_FEATURES];
 extern const float {name}_factor[{capitals}_FEATURES];
 extern const unsigned char {name}_data[{capitals}_BYTES];  /* aligned to 16 */
@@ -160,8 +210,6 @@ const {name}_state {name}_states[{capitals}_STATES] = {{
 
 const char *const {name}_labels[{capitals}_LABELS] = {{
 {labels}}};
-
-const char {name}_front_end[] = {front_end};
 
 const float {name}_mean[{capitals}_FEATURES] = {{
 {mean}}};
