@@ -37,6 +37,7 @@ class MicroModel(ExportedModel):
         chunk_frames: Frames in a step.
         pooling_frames: Frames that the logits are of.
         tables: What the host normalises with.
+        feature_zero_point: Zero point of the input.
 
     Args:
         path: What `to_micro` wrote.
@@ -71,7 +72,8 @@ class MicroModel(ExportedModel):
         self.pooling_frames = int(details[-1]["shape"][-1])
         zero_points = [int(detail["quantization_parameters"]["zero_points"][0]) for detail in details]
         self._initial = [np.full(d["shape"], zero, np.int8) for d, zero in zip(details, zero_points, strict=True)][2:]
-        self._host = Host(self.config, self.tables, zero_points[0])
+        self.feature_zero_point = zero_points[0]
+        self._host = Host(self.config, self.tables, self.feature_zero_point)
         self.reset()
 
     def reset(self) -> None:
@@ -124,9 +126,9 @@ class MicroModel(ExportedModel):
             self._interpreter.set_input(value, index)
         self._interpreter.invoke()
         self._state = [self._interpreter.get_output(1 + index) for index in range(self._n_states)]
-        detail = self._interpreter.get_output_details(0)["quantization_parameters"]
-        logits = self._interpreter.get_output(0)[0].astype(np.float32)
-        self._latest = (logits - detail["zero_points"][0]) * detail["scales"][0]
+        parameters = self._interpreter.get_output_details(0)["quantization_parameters"]
+        scale, zero_point = np.float32(parameters["scales"][0]), np.float32(parameters["zero_points"][0])
+        self._latest = (self._interpreter.get_output(0)[0].astype(np.float32) - zero_point) * scale
 
     def _check_interface(self) -> None:
         """Refuses a file whose graph does not fit its metadata, or whose states cannot be copied as they are."""

@@ -1,4 +1,4 @@
-"""`model.mcu.tflite` in TFLite Micro's own interpreter: int8 in, out and state, and the decisions of the float stream."""
+"""`model.mcu.tflite` in TFLite Micro's own interpreter: int8 at its border, and the decisions of the float stream."""
 
 import flatbuffers
 import numpy as np
@@ -74,7 +74,6 @@ def test_step_in_float_is_the_stream(overrides, chunk_frames):
 
 
 def test_padding_in_float_changes_nothing(model):
-    graph = step(folded(model), 8, 32, ANY_SCORES)
     graph = step(folded(model), 8, 32, ANY_SCORES._replace(attention=(-99, 99), pooling=(-20, 20)))
     features = speechlike.utterance(np.random.default_rng(0), 8, 1)
     padding = np.array([[0] * 5 + [PADDING] * 3], np.float32)
@@ -98,8 +97,12 @@ def test_decides_like_the_float_model(model, micro):
 
 @pytest.mark.parametrize("n_frames", [1, 9, 10, 11, 25])
 def test_short_utterances_are_not_drowned_by_absent_frames(model, micro, n_frames):
-    features = speechlike.utterance(np.random.default_rng(4), n_frames, 2)
-    np.testing.assert_allclose(micro(features), float_logits(model, features), atol=0.15)
+    utterances = [speechlike.utterance(np.random.default_rng(seed), n_frames, seed % 3) for seed in range(20)]
+    expected = np.stack([float_logits(model, features) for features in utterances])
+    logits = np.stack([micro(features) for features in utterances])
+    # Their zeros would shrink all logits.
+    assert 0.97 < (logits * expected).sum() / np.square(expected).sum() < 1.03
+    assert np.abs(logits - expected).mean() < 0.06
 
 
 @pytest.mark.parametrize("piece", [1, 4, 10, 33])
