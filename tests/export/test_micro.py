@@ -7,7 +7,7 @@ import torch
 from ai_edge_litert import schema_py_generated as schema
 
 from satn_fast import Stream
-from satn_fast.export import ExportError
+from satn_fast.export import ExportError, load
 from satn_fast.export.micro_exporter import to_micro
 from satn_fast.export.micro_file import interface
 from satn_fast.export.micro_graph import ANY_SCORES, PADDING, step
@@ -187,6 +187,13 @@ def test_arena_is_the_smallest_and_stays(path):
 def test_same_model_gives_the_same_bytes(path, model, calibration, tmp_path):
     again = to_micro(model, tmp_path / "again.mcu.tflite", calibration, pooling_frames=POOLING_FRAMES)
     assert again.read_bytes() == path.read_bytes()
+
+
+def test_load_knows_the_file_by_its_name(path, micro):
+    features = speechlike.utterance(np.random.default_rng(2), 64, 0)
+    loaded = load(path)
+    assert (loaded.kind, loaded.labels, loaded.quantization) == ("tflite-micro", speechlike.LABELS, "int8")
+    np.testing.assert_array_equal(loaded(features), micro(features))
 
 
 def test_host_is_the_running_normalisation(model):
