@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from satn_fast.export.errors import ExportError
     from satn_fast.export.exporter import ToleranceError, export, to_onnx, to_tflite
     from satn_fast.export.manifest import FileEntry, Manifest
+    from satn_fast.export.micro_exporter import to_micro
+    from satn_fast.export.micro_header import to_header
+    from satn_fast.export.micro_runtime import MicroModel
     from satn_fast.export.runtime import ExportedModel, load
     from satn_fast.export.verification import FileReport, Tolerances, verify
 
@@ -23,10 +26,13 @@ _HOMES = {
     "FileEntry": "manifest",
     "FileReport": "verification",
     "Manifest": "manifest",
+    "MicroModel": "micro_runtime",
     "ToleranceError": "exporter",
     "Tolerances": "verification",
     "export": "exporter",
     "load": "runtime",
+    "to_header": "micro_header",
+    "to_micro": "micro_exporter",
     "to_onnx": "exporter",
     "to_tflite": "exporter",
     "verify": "verification",
@@ -38,10 +44,13 @@ __all__ = [
     "FileEntry",
     "FileReport",
     "Manifest",
+    "MicroModel",
     "ToleranceError",
     "Tolerances",
     "export",
     "load",
+    "to_header",
+    "to_micro",
     "to_onnx",
     "to_tflite",
     "verify",
