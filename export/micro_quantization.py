@@ -1,7 +1,7 @@
 """Scales and integers for a streaming step: int8, and int16 around attention's softmax and the pooling.
 
-Tensors between which values are only moved share one scale, a state's input and output among them. So a state goes from
-output to input as it is.
+Tensors between which values are only moved share one scale. A state's output is nothing but
+frames of its input and new ones, so it has the input's scale, and the host copies it as it is.
 """
 
 from collections.abc import Iterable, Mapping
@@ -114,6 +114,4 @@ def _tied(graph: Graph) -> list[list[str]]:
             for name in operator.inputs:
                 if name in group:
                     tie(operator.output, name)
-    for state in graph.states:
-        tie(state.input, state.output)
     return list({id(names): names for names in group.values()}.values())

@@ -1,6 +1,7 @@
 """The C header of a `.mcu.tflite` file and the program in examples/edge/microcontroller."""
 
 import ctypes
+import re
 import subprocess
 
 import numpy as np
@@ -8,11 +9,14 @@ import pytest
 
 import satn_fast
 from satn_fast.export.micro_exporter import to_micro
+from satn_fast.export.micro_file import interface
 from satn_fast.export.micro_header import to_header
 from satn_fast.export.micro_host import Host
 from satn_fast.export.micro_runtime import MicroModel, content_of
 from tests.export import speechlike
 from tests.frontend.building import ROOT, call, cmake_build, need
+
+pytest.importorskip("tflite_micro", reason="the package tflite-micro is not installed")
 
 EXAMPLE = ROOT / "examples" / "edge" / "microcontroller"
 TOOLCHAIN = ROOT / "csrc" / "cmake" / "toolchains" / "arm-none-eabi.cmake"
@@ -72,6 +76,21 @@ def test_header_holds_labels_and_tables(exported, library):
     _, _, tables = content_of(exported / "model.mcu.tflite")
     for name, expected in tables._asdict().items():
         np.testing.assert_array_equal((ctypes.c_float * 48).in_dll(library, f"satn_model_{name}"), expected)
+
+
+def test_header_holds_the_numbers_of_the_interface(exported):
+    inputs, outputs = interface((exported / "model.mcu.tflite").read_bytes())
+    header = (exported / "satn_model.h").read_text()
+    found = re.findall(r"#define SATN_MODEL_(\w+) ([-0-9.e]+)F?$", header, re.MULTILINE)
+    numbers = {name: float(value) for name, value in found}
+    assert numbers["LOGIT_ZERO_POINT"] == outputs[0].zero_point
+    assert np.float32(numbers["LOGIT_SCALE"]) == np.float32(outputs[0].scale)
+    assert np.float32(numbers["FEATURE_SCALE"]) == np.float32(inputs[0].scale)
+    assert (1, numbers["CHUNK_FRAMES"], numbers["FEATURES"]) == inputs[0].shape
+    assert (1, numbers["LABELS"], numbers["POOLING_FRAMES"]) == inputs[-1].shape
+    assert numbers["STATE_BYTES"] == sum(np.prod(port.shape) for port in inputs[2:])
+    assert (numbers["STATES"], numbers["ARENA_BYTES"]) == (len(inputs) - 2, 50_000)
+    assert (numbers["RUNNING_NORMALIZATION"], numbers["PRIOR_FRAMES"]) == (1, 100)
 
 
 def test_header_says_which_output_goes_to_which_input(exported, library):
