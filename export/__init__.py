@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from satn_fast.export.exporter import ToleranceError, export, to_onnx, to_tflite
     from satn_fast.export.layers import LayerError, layer_errors
     from satn_fast.export.manifest import FileEntry, Manifest
+    from satn_fast.export.micro_exporter import to_micro
+    from satn_fast.export.micro_header import to_header
+    from satn_fast.export.micro_runtime import MicroModel
     from satn_fast.export.runtime import ExportedModel, ExportedStream, load
     from satn_fast.export.verification import FileReport, Tolerances, verify
 
@@ -26,11 +29,14 @@ _HOMES = {
     "FileReport": "verification",
     "LayerError": "layers",
     "Manifest": "manifest",
+    "MicroModel": "micro_runtime",
     "ToleranceError": "exporter",
     "Tolerances": "verification",
     "export": "exporter",
     "layer_errors": "layers",
     "load": "runtime",
+    "to_header": "micro_header",
+    "to_micro": "micro_exporter",
     "to_onnx": "exporter",
     "to_tflite": "exporter",
     "verify": "verification",
@@ -44,11 +50,14 @@ __all__ = [
     "FileReport",
     "LayerError",
     "Manifest",
+    "MicroModel",
     "ToleranceError",
     "Tolerances",
     "export",
     "layer_errors",
     "load",
+    "to_header",
+    "to_micro",
     "to_onnx",
     "to_tflite",
     "verify",

@@ -1,6 +1,7 @@
 """Writes the files of a trained model: ONNX and TFLite, float32 and int8, and their manifest."""
 
 import importlib.metadata
+import importlib.util
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +16,7 @@ from satn_fast.export.cost import UTTERANCE_SECONDS, arena_bytes, frames_of, mac
 from satn_fast.export.errors import ExportError
 from satn_fast.export.manifest import MANIFEST, FileEntry, Manifest, sha256
 from satn_fast.export.metadata import ENTRY, Metadata, plain
+from satn_fast.export.micro_exporter import micro_bytes
 from satn_fast.export.quiet import quiet
 from satn_fast.export.stream_state import is_streamable, stream_state
 from satn_fast.export.verification import DEFAULT_TOLERANCES, FileReport, Progress, Tolerances, check_evaluation, verify
@@ -24,11 +26,23 @@ from satn_fast.streaming import initial_state
 
 Array = NDArray[np.float32]
 
+MICRO = "model.mcu.tflite"
+
 # Calibration utterances beyond that many are thinned out evenly. On real speech 16 already gave the accuracy of 180
 # (preset edge, ONNX: mean logit error 0.038 and 0.043, largest 0.16 both times; with 4 the largest was 0.26).
 MAX_CALIBRATION = 128
 
-_TOOLS = ("satn-fast", "torch", "numpy", "onnx", "onnxruntime", "tensorflow-cpu", "ai-edge-litert", "litert-quantizer")
+_TOOLS = (
+    "satn-fast",
+    "torch",
+    "numpy",
+    "onnx",
+    "onnxruntime",
+    "tensorflow-cpu",
+    "ai-edge-litert",
+    "litert-quantizer",
+    "tflite-micro",
+)
 
 
 class ToleranceError(ExportError):
@@ -106,8 +120,9 @@ def export(
 ) -> Manifest:
     """Writes and verifies `model.onnx`, `model.int8.onnx`, `model.tflite`, `model.int8.tflite`, `manifest.json`.
 
-    For a model that can be streamed, there are `model.stream.onnx` and `model.stream.int8.onnx` as well. The same
-    model, calibration and tools give the same bytes.
+    For a model that can be streamed, there are `model.stream.onnx`, `model.stream.int8.onnx` and, where tflite-micro is
+    installed, `model.mcu.tflite` as well; the manifest says why one is left out. The same model, calibration and tools
+    give the same bytes.
 
     Args:
         model: A trained model.
@@ -137,6 +152,9 @@ def export(
     if is_streamable(model.config):
         recipes["model.stream.onnx"] = lambda: _onnx(weights, None, streaming=True)
         recipes["model.stream.int8.onnx"] = lambda: _onnx(weights, examples, streaming=True)
+    left_out = _reason_without_micro(model.config)
+    if left_out is None:
+        recipes[MICRO] = lambda: micro_bytes(weights, examples)
     total = len(recipes) + len(evaluation)
     with atomic_folder(folder, last=MANIFEST) as temporary:
         for done, (name, write) in enumerate(recipes.items()):
@@ -148,6 +166,7 @@ def export(
             front_end=plain(model.config.front_end),
             utterance_seconds=UTTERANCE_SECONDS,
             files=tuple(_entry(temporary / name, model.config) for name in recipes),
+            left_out={} if left_out is None else {MICRO: left_out},
             tools=_tool_versions(),
         )
         _write_manifest(temporary, manifest)
@@ -222,7 +241,18 @@ def _calibration(features: Sequence[ArrayLike] | None, config: SATNConfig) -> li
     return result
 
 
+def _reason_without_micro(config: SATNConfig) -> str | None:
+    """Why there is no file for microcontrollers; `None` if there is one."""
+    if not is_streamable(config) or (config.attention_window or 0) < 2:
+        return "it takes a model whose frames attend to a window of the past, such as the presets edge and micro"
+    if importlib.util.find_spec("tflite_micro") is None:
+        return 'tflite-micro, which it is verified with, is not installed: pip install "satn-fast[micro]"'
+    return None
+
+
 def _entry(path: Path, config: SATNConfig) -> FileEntry:
+    if path.name == MICRO:
+        return _micro_entry(path, config)
     frames = frames_of(config.front_end, UTTERANCE_SECONDS)
     states = stream_state(config) if ".stream." in path.name else ()
     return FileEntry(
@@ -237,6 +267,23 @@ def _entry(path: Path, config: SATNConfig) -> FileEntry:
         quantization="int8" if ".int8." in path.name else "float32",
         macs_per_second=macs_per_second(config),
         arena_bytes=arena_bytes(path, config.n_features, frames) if path.suffix == ".tflite" else None,
+    )
+
+
+def _micro_entry(path: Path, config: SATNConfig) -> FileEntry:
+    from satn_fast.export.micro_file import interface
+    from satn_fast.export.micro_runtime import arena_bytes as micro_arena_bytes
+
+    inputs, outputs = interface(path.read_bytes())
+    return FileEntry(
+        name=path.name,
+        bytes=path.stat().st_size,
+        sha256=sha256(path),
+        inputs=[port._asdict() for port in inputs],
+        outputs=[port._asdict() for port in outputs],
+        quantization="int8",
+        macs_per_second=macs_per_second(config),
+        arena_bytes=micro_arena_bytes(path),
     )
 
 

@@ -59,6 +59,7 @@ class Manifest:
         utterance_seconds: Length of the utterance that `macs_per_second` and `arena_bytes` are stated for.
         files: The files.
         tools: Versions of what wrote them.
+        left_out: Files that were not written, and why.
         reports: What verification found, latency included; not part of `manifest.json`, which says nothing that
             differs between two exports of one model.
     """
@@ -68,6 +69,7 @@ class Manifest:
     utterance_seconds: float
     files: tuple[FileEntry, ...]
     tools: dict[str, str]
+    left_out: dict[str, str] = field(default_factory=dict)
     reports: "tuple[FileReport, ...]" = field(default=(), compare=False)
 
     def to_json(self) -> str:
@@ -78,6 +80,7 @@ class Manifest:
             "utterance_seconds": self.utterance_seconds,
             "files": [asdict(entry) for entry in self.files],
             "tools": self.tools,
+            "left_out": self.left_out,
         }
         return json.dumps(content, indent=2, ensure_ascii=False) + "\n"
 
@@ -98,6 +101,7 @@ class Manifest:
                 utterance_seconds=float(content["utterance_seconds"]),
                 files=files,
                 tools=dict(content["tools"]),
+                left_out=dict(content.get("left_out", {})),
             )
         except OSError as error:
             raise ExportError(f"{path}: cannot be read ({error.strerror}); give a folder written by export") from error

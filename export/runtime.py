@@ -274,6 +274,10 @@ def load(path: str | os.PathLike[str], *, n_threads: int = 1) -> ExportedModel:
         return _TorchModel(path)
     if not path.is_file():
         raise ExportError(f"{path}: no such file; give a checkpoint folder, an .onnx or a .tflite file")
+    if path.name.lower().endswith(".mcu.tflite"):
+        from satn_fast.export.micro_runtime import MicroModel
+
+        return MicroModel(path)
     kinds: dict[str, Callable[[Path, int], ExportedModel]] = {".onnx": _onnx_model, ".tflite": _LiteRTModel}
     kind = kinds.get(path.suffix.lower())
     if kind is None:

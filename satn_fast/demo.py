@@ -262,8 +262,8 @@ def _report(
 
 def _file_row(manifest: Manifest, report: FileReport) -> dict[str, Any]:
     """One line of the report's table of exported files."""
-    size = next(file.bytes for file in manifest.files if file.name == report.name)
-    return vars(report) | {"bytes": size, "is_int8": ".int8." in report.name}
+    entry = next(file for file in manifest.files if file.name == report.name)
+    return vars(report) | {"bytes": entry.bytes, "is_int8": entry.quantization == "int8"}
 
 
 def _clip_picture(model: SATN, clip: Utterance, features: Tensor) -> bytes:

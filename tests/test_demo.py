@@ -21,6 +21,7 @@ EXPORTED = {
     "model.int8.tflite",
     "model.stream.onnx",
     "model.stream.int8.onnx",
+    "model.mcu.tflite",
 }
 
 

@@ -65,6 +65,8 @@ def export(
             reports: Sequence[FileReport] = error.reports
         else:
             reports = manifest.reports
+            for name, reason in manifest.left_out.items():
+                warn(f"{name} is left out: {reason}")
     _show(reports, {file.name: file.bytes for file in manifest.files} if _all_ok(reports) else {})
 
 

@@ -20,6 +20,7 @@ FILES = {
     "model.int8.tflite",
     "model.stream.onnx",
     "model.stream.int8.onnx",
+    "model.mcu.tflite",
 }
 
 

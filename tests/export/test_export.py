@@ -25,10 +25,15 @@ def test_folder_holds_the_files_of_the_manifest(exported):
 
 def test_manifest_is_plain_json_and_reads_back(exported):
     content = json.loads((exported.folder / "manifest.json").read_text())
-    assert list(content) == ["labels", "front_end", "utterance_seconds", "files", "tools"]
+    assert list(content) == ["labels", "front_end", "utterance_seconds", "files", "tools", "left_out"]
     assert content["labels"] == list(speechlike.LABELS)
     assert content["front_end"] == exported.model.config.front_end
     assert {"torch", "onnxruntime", "ai-edge-litert"} <= set(content["tools"])
+    micro = content["files"].pop()
+    assert [port["dtype"] for port in micro["inputs"] + micro["outputs"]] == ["int8"] * (2 * len(micro["inputs"]) - 1)
+    for state, next_state in zip(micro["inputs"][2:], micro["outputs"][1:], strict=True):
+        assert all(state[key] == next_state[key] for key in ("shape", "scale", "zero_point"))
+    assert 10_000 < micro["arena_bytes"] < 128 * 1024
     for entry in content["files"]:
         assert entry["inputs"][0] == {"name": "features", "shape": [1, None, 48], "dtype": "float32"}
         assert entry["outputs"][0] == {"name": "logits", "shape": [1, 3], "dtype": "float32"}

@@ -1,0 +1,3 @@
+/* The model's constants themselves. */
+#define SATN_MODEL_IMPLEMENTATION
+#include "satn_model.h"

@@ -1,0 +1,166 @@
+"""Writes `model.mcu.tflite`: one streaming step in int8 for TFLite Micro."""
+
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from satn_fast import reference
+from satn_fast.config import SATNConfig
+from satn_fast.export.metadata import ENTRY, Metadata
+from satn_fast.export.micro_graph import ANY_SCORES, Graph, ScoreRanges, step
+from satn_fast.export.micro_host import ENTRY as TABLES_ENTRY
+from satn_fast.export.micro_host import HostTables
+from satn_fast.export.micro_quantization import Quantization, Ranges, calibrated, quantizations
+from satn_fast.export.weights import FoldedSATN, folded
+from satn_fast.files import atomic_write
+from satn_fast.reference import RUNNING_PRIOR_FRAMES
+
+Array = NDArray[np.float32]
+
+# 100 ms at the usual hop: so often there are new logits.
+CHUNK_FRAMES = 10
+
+# 10 s at the usual hop: logits are of the last so many frames.
+POOLING_FRAMES = 1000
+
+# Calibration utterances beyond that many are thinned out evenly.
+MAX_CALIBRATION = 128
+
+
+def to_micro(
+    model: reference.SATN,
+    path: str | Path,
+    calibration: Sequence[ArrayLike],
+    *,
+    chunk_frames: int = CHUNK_FRAMES,
+    pooling_frames: int = POOLING_FRAMES,
+) -> Path:
+    """Writes one streaming step as a TFLite file for microcontrollers: int8 in, out, and state.
+
+    Inputs are `features` (1, c, F), normalised and quantized by the host (`micro_host`), `padding` (1, c), which is 0
+    but for frames after the end of an utterance (-128), and the states. Outputs are `logits` (1, n_labels) of the last
+    `pooling_frames` frames, and the new states: output `i` is copied to input `i + 1` as it is. Before the first step,
+    states are filled with their zero points.
+
+    Args:
+        model: A trained model with an attention window.
+        path: The file, usually `.mcu.tflite`; it appears whole or not at all.
+        calibration: (T, F) features of representative utterances; a few dozen are enough.
+        chunk_frames: Frames `c` in a step.
+        pooling_frames: Frames that the logits are of; each takes 1 + n_labels bytes of state.
+
+    Returns:
+        The path.
+
+    Raises:
+        ValueError: The model cannot be streamed, calibration is empty or wrong, or a number of frames is out of range.
+        ImportError: ai-edge-litert or flatbuffers is not installed; the message says how to.
+
+    Example:
+        >>> import tempfile, satn_fast
+        >>> model = satn_fast.SATN(satn_fast.SATNConfig.preset("micro")).eval()
+        >>> calibration = [np.random.default_rng(0).normal(size=(50, 120))]
+        >>> to_micro(model, Path(tempfile.mkdtemp()) / "model.mcu.tflite", calibration).name
+        'model.mcu.tflite'
+    """
+    path = Path(path)
+    content = micro_bytes(folded(model), calibration, chunk_frames=chunk_frames, pooling_frames=pooling_frames)
+    with atomic_write(path) as temporary:
+        temporary.write_bytes(content)
+    return path
+
+
+def micro_bytes(
+    weights: FoldedSATN,
+    calibration: Sequence[ArrayLike],
+    *,
+    chunk_frames: int = CHUNK_FRAMES,
+    pooling_frames: int = POOLING_FRAMES,
+) -> bytes:
+    """Gives the content of the file; arguments and errors are those of `to_micro`.
+
+    The same weights and calibration give the same bytes.
+    """
+    try:
+        from satn_fast.export.micro_file import serialized
+    except ImportError as error:
+        raise ImportError(f'export needs LiteRT and flatbuffers ({error}): pip install "satn-fast[tflite]"') from error
+    config = weights.config
+    _check(config, chunk_frames, pooling_frames)
+    normalised = [_normalised(features, weights) for features in _calibration(calibration, config, chunk_frames)]
+
+    def calibrate(score_ranges: ScoreRanges) -> tuple[Graph, Ranges]:
+        graph = step(weights, chunk_frames, pooling_frames, score_ranges)
+        return graph, calibrated(graph, (_steps(utterance, chunk_frames) for utterance in normalised))
+
+    _, ranges = calibrate(ANY_SCORES)
+    graph, ranges = calibrate(ScoreRanges(ranges["attention_scores"], ranges["pooling_score"]))
+    chosen = quantizations(graph, ranges)
+    entries = {
+        ENTRY: Metadata(config, "int8").to_json().encode(),
+        TABLES_ENTRY: _host_tables(weights, chosen["features"]).to_bytes(),
+    }
+    return sealed(serialized(graph, chosen, entries))
+
+
+def sealed(content: bytes) -> bytes:
+    """Puts a checksum behind the flatbuffer: TFLite Micro checks nothing, and would crash on a damaged file."""
+    return content + hashlib.sha256(content).digest()
+
+
+def _check(config: SATNConfig, chunk_frames: int, pooling_frames: int) -> None:
+    if config.attention_window is None or config.attention_window < 2:
+        raise ValueError(
+            f"attention_window is {config.attention_window}: a microcontroller keeps a window of 2 frames or more; "
+            "train with attention_window=50, for one (the presets edge and micro have a window)"
+        )
+    if config.normalization == "utterance":
+        raise ValueError(
+            'normalization is "utterance", which needs the whole utterance; train with normalization="running" (mean '
+            'of the frames so far) or "global"'
+        )
+    if chunk_frames < 1:
+        raise ValueError(f"chunk_frames is {chunk_frames}; choose a whole number from 1")
+    if pooling_frames <= chunk_frames:
+        raise ValueError(f"pooling_frames is {pooling_frames}; choose more than the {chunk_frames} of chunk_frames")
+
+
+def _calibration(features: Sequence[ArrayLike], config: SATNConfig, chunk_frames: int) -> list[Array]:
+    """At most `MAX_CALIBRATION` checked utterances, spread over those given."""
+    if not len(features):
+        raise ValueError("calibration is empty; give the features of a few dozen representative utterances")
+    chosen = np.unique(np.linspace(0, len(features) - 1, MAX_CALIBRATION).round().astype(int))
+    result = []
+    for index in chosen:
+        array = np.ascontiguousarray(features[index], dtype=np.float32)
+        if array.ndim != 2 or array.shape[1] != config.n_features:
+            raise ValueError(f"calibration[{index}] has shape {array.shape}; (frames, {config.n_features}) is expected")
+        if not np.isfinite(array).all():
+            raise ValueError(f"calibration[{index}] holds NaN or infinity; check the audio")
+        result.append(array)
+    if all(len(array) < chunk_frames for array in result):
+        raise ValueError(f"calibration has no utterance of {chunk_frames} frames or more; give longer ones")
+    return result
+
+
+def _normalised(features: Array, weights: FoldedSATN) -> Array:
+    x = features.astype(np.float64) - weights.mean
+    if weights.config.normalization == "running":
+        x -= x.cumsum(0) / (np.arange(1, len(x) + 1)[:, None] + RUNNING_PRIOR_FRAMES)
+    normalised: Array = (x * weights.inverse_std).astype(np.float32)
+    return normalised
+
+
+def _steps(normalised: Array, chunk_frames: int) -> Iterator[Mapping[str, NDArray[Any]]]:
+    """The inputs of whole steps; frames that do not fill the last one are left out."""
+    padding = np.zeros((1, chunk_frames), np.float32)
+    for start in range(0, len(normalised) - chunk_frames + 1, chunk_frames):
+        yield {"features": normalised[None, start : start + chunk_frames], "padding": padding}
+
+
+def _host_tables(weights: FoldedSATN, features: Quantization) -> HostTables:
+    return HostTables(weights.mean, (weights.inverse_std / features.scale).astype(np.float32))

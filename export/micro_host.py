@@ -1,0 +1,85 @@
+"""What the host of a `.mcu.tflite` file does around its steps: normalise and quantize features.
+
+It is a dozen operations on a row of features, here with numpy and in `examples/edge/microcontroller/satn_host.c` in C;
+both give the same integers.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from satn_fast.config import SATNConfig
+from satn_fast.export.errors import ExportError
+from satn_fast.reference import RUNNING_PRIOR_FRAMES
+
+Array = NDArray[np.float32]
+Int8 = NDArray[np.int8]
+
+# The entry of the file's metadata that holds `HostTables`: (2, F) float32, little-endian.
+ENTRY = "satn_fast.features"
+
+
+class HostTables(NamedTuple):
+    """Features become the model's input by `(feature - mean - running mean) * factor`, rounded, plus the zero point."""
+
+    mean: Array
+    """(F,) average of the training set."""
+    factor: Array
+    """(F,) reciprocal of deviation and of the input's scale."""
+
+    def to_bytes(self) -> bytes:
+        """What stands in the file."""
+        return np.stack(self).astype("<f4").tobytes()
+
+    @classmethod
+    def from_bytes(cls, content: bytes, n_features: int, source: str) -> "HostTables":
+        """Reads it back; `source` is the file, for the message.
+
+        Raises:
+            ExportError: It is not of `n_features`, or not finite.
+        """
+        if len(content) != 2 * n_features * np.dtype("<f4").itemsize:
+            raise ExportError(f"{source}: its {ENTRY} are not of {n_features} features; export the model again")
+        tables = np.frombuffer(content, "<f4").astype(np.float32)
+        if not np.isfinite(tables).all():
+            raise ExportError(f"{source}: its {ENTRY} are not finite; export the model again")
+        return cls(*tables.reshape(2, n_features))
+
+
+class Host:
+    """Makes one utterance's features into the model's input, frame by frame.
+
+    Args:
+        config: Of the model.
+        tables: Of the file.
+        zero_point: Of the file's input.
+    """
+
+    def __init__(self, config: SATNConfig, tables: HostTables, zero_point: int) -> None:
+        self._running = config.normalization == "running"
+        self._tables = tables
+        self._zero_point = np.float32(zero_point)
+        self.reset()
+
+    def reset(self) -> None:
+        """Begins a new utterance."""
+        self._frames = 0
+        self._running_mean = np.zeros_like(self._tables.mean)
+
+    def quantized(self, features: Array) -> Int8:
+        """(T, F) features of the next frames to (T, F) int8.
+
+        All in float32, and in the order of the C code: the mean moves by a share of the difference, which loses nothing
+        in a long stream where a sum would.
+        """
+        normalised = np.empty_like(features)
+        for row, frame in zip(normalised, features, strict=True):
+            np.subtract(frame, self._tables.mean, out=row)
+            if self._running:
+                self._frames += 1
+                self._running_mean += (row - self._running_mean) / np.float32(self._frames + RUNNING_PRIOR_FRAMES)
+                row -= self._running_mean
+        integers = np.rint(normalised * self._tables.factor) + self._zero_point
+        result: Int8 = np.clip(integers, -128, 127).astype(np.int8)
+        return result

@@ -1,0 +1,101 @@
+"""The operators of TFLite Micro that a streaming step is made of: what each computes in float.
+
+Everything here is in TFLite Micro's reference kernels in the types that `micro_graph` uses them in.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+Values = NDArray[Any]
+Options = Mapping[str, Any]
+
+# The quantization that TFLite demands of an output, by operator and dtype: scale and zero point.
+DICTATED = {
+    ("TANH", "int16"): (1 / 32768, 0),
+    ("L2_NORMALIZATION", "int8"): (1 / 128, 0),
+    ("SOFTMAX", "int16"): (1 / 32768, 0),
+}
+
+
+class Kind(NamedTuple):
+    """A kind of operator, e.g. `CONV_2D`."""
+
+    compute: Callable[..., Values]
+    """(options, inputs...) to the output, in float."""
+    options: str | None = None
+    """Name of its options in TFLite's schema, less the ending `Options`."""
+    version: int = 1
+    """Version of the operator in TFLite that has the types used here."""
+    moves: bool = False
+    """Whether it only moves values about, so that inputs and output must share one scale."""
+
+
+def _concatenate(options: Options, *parts: Values) -> Values:
+    return np.concatenate(parts, options["axis"])
+
+
+def _slice(options: Options, x: Values, begin: Values, size: Values) -> Values:
+    return x[tuple(slice(b, b + s) for b, s in zip(begin, size, strict=True))]
+
+
+def _convolve(options: Options, x: Values, weight: Values, bias: Values) -> Values:
+    """(1, T, 1, Cin) and (Cout, K, 1, Cin) to (1, T - reach, 1, Cout)."""
+    n_taps, dilation = weight.shape[1], options["dilation_h_factor"]
+    n_frames = x.shape[1] - (n_taps - 1) * dilation
+    taps = [x[:, tap * dilation : tap * dilation + n_frames] for tap in range(n_taps)]
+    flat = np.concatenate(taps, -1) @ weight.reshape(len(weight), -1).T + bias
+    return _activated(options, flat)
+
+
+def _connect(options: Options, x: Values, weight: Values, bias: Values) -> Values:
+    return _activated(options, x @ weight.T + bias)
+
+
+def _add(options: Options, x: Values, y: Values) -> Values:
+    return _activated(options, x + y)
+
+
+def _matmul(options: Options, x: Values, y: Values) -> Values:
+    product: Values = x @ (y.swapaxes(-1, -2) if options["adj_y"] else y)
+    return product
+
+
+def _softmax(options: Options, x: Values) -> Values:
+    weights = np.exp(x - x.max(-1, keepdims=True))
+    shares: Values = weights / weights.sum(-1, keepdims=True)
+    return shares
+
+
+def _mean(options: Options, x: Values, axis: Values) -> Values:
+    mean: Values = x.mean(tuple(axis), keepdims=options["keep_dims"])
+    return mean
+
+
+def _l2_normalize(options: Options, x: Values) -> Values:
+    direction: Values = x / np.maximum(np.sqrt(np.square(x).sum(-1, keepdims=True)), 1e-6)
+    return direction
+
+
+def _activated(options: Options, x: Values) -> Values:
+    return np.maximum(x, 0) if options.get("relu") else x
+
+
+KINDS = {
+    "ADD": Kind(_add, "Add", version=2),
+    "BATCH_MATMUL": Kind(_matmul, "BatchMatMul", version=2),
+    "CONCATENATION": Kind(_concatenate, "Concatenation", version=2, moves=True),
+    "CONV_2D": Kind(_convolve, "Conv2D", version=3),
+    "FULLY_CONNECTED": Kind(_connect, "FullyConnected", version=4),
+    "L2_NORMALIZATION": Kind(_l2_normalize, "L2Norm", version=2),
+    "MEAN": Kind(_mean, "Reducer", version=2),
+    "QUANTIZE": Kind(lambda options, x: x, "Quantize", version=2),
+    "RESHAPE": Kind(lambda options, x, shape: x.reshape(shape), "Reshape", moves=True),
+    "SLICE": Kind(_slice, "Slice", version=2, moves=True),
+    "SOFTMAX": Kind(_softmax, "Softmax", version=3),
+    "SUB": Kind(lambda options, x, y: x - y, "Sub", version=2),
+    "TANH": Kind(lambda options, x: np.tanh(x), version=2),
+    "TRANSPOSE": Kind(lambda options, x, order: x.transpose(order), "Transpose", version=2, moves=True),
+}
