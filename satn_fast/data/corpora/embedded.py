@@ -119,7 +119,7 @@ def _write(row: Embedded, value: Any, problems: Problems, so_far: str) -> Path |
     if not data:
         problems.report(
             f"{row.source}: holds no audio{f', only the path {name}' if name else ''}; "
-            "save the data set with its audio inside (save_to_disk or push_to_hub)"
+            "save the data set with save_to_disk, which puts it inside"
         )
         return None
     suffix = audio_suffix(data, name)

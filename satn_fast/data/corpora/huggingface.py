@@ -82,11 +82,12 @@ def read_huggingface(
         ImportError: If `pyarrow`, or for `README.md` `pyyaml`, is not installed.
     """
     root = existing_folder(root, "the data set")
+    parts = _parts(root, configuration, problems)
     if extract_to is None:
         raise LayoutError(f"{root}: its audio is to be written to files; say where with --extract-to")
     utterances: list[Utterance] = []
     rows_of: dict[str, int] = {}
-    for part in _parts(root, configuration, problems):
+    for part in parts:
         folder = part.split or "rows"
         first = rows_of.get(folder, 0)
         try:
