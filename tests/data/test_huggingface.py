@@ -5,6 +5,7 @@ import io
 import json
 import os
 import shutil
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -135,6 +136,7 @@ def test_nothing_but_the_audio_of_labels_that_stay_is_extracted(repository, read
         ("dev.parquet", "validation"),
         ("en/test/0000.parquet", "test"),
         ("attest.parquet", "train"),
+        ("clips/fold1-00000-of-00001.parquet", "train"),
     ],
 )
 def test_the_name_of_a_file_says_its_split(tmp_path, read, name, split):
@@ -268,6 +270,7 @@ def test_further_columns_of_plain_values_are_kept(tmp_path, read):
             recorded=pa.array([0, 86_400_000, None], pa.timestamp("ms")),
             photograph=pa.array([{"bytes": b"PNG", "path": None}] * 3, AUDIO),
             raw=[b"1", b"2", b"3"],
+            digest=pa.array([b"12", b"34", b"56"], pa.binary(2)),
         ),
         gender={"_type": "ClassLabel", "names": ["female", "male"]},
         photograph={"_type": "Image"},
@@ -313,6 +316,22 @@ def test_columns_are_chosen(tmp_path, read):
     ]:
         with pytest.raises(LayoutError, match=complaint):
             read(tmp_path / "set", **options | wrong)
+
+
+def test_the_only_column_of_audio_is_taken_whatever_its_name(tmp_path, read):
+    image = pa.array([{"bytes": b"PNG", "path": None}], AUDIO)
+    features = {"_type": "Image"}, {"_type": "Audio"}
+    content = table(1, audio=image, sound=table(1)["audio"])
+    content = with_features(content, audio=features[0], sound=features[1])
+    write_parquet(tmp_path / "set" / "train.parquet", content)
+    assert read(tmp_path / "set").utterances[0].file.read_bytes() == recording(0)
+
+
+def test_several_columns_of_audio_none_of_which_is_named_so(tmp_path, read):
+    content = table(1, audio=None, close=table(1)["audio"], far=table(1)["audio"])
+    write_parquet(tmp_path / "set" / "train.parquet", content)
+    with pytest.raises(LayoutError, match="columns close, far hold audio; choose one with --audio-column"):
+        read(tmp_path / "set")
 
 
 def test_speakers_are_asked_for(tmp_path, read):
@@ -426,6 +445,23 @@ def test_a_damaged_file_is_named_or_skipped(repository, read, damage):
     assert [row.file.stem for row in corpus.utterances if row.extra["split"] == "train"][:3] == [
         "00000000", "00000001", "00000002",
     ]  # fmt: skip
+
+
+def test_rows_are_numbered_as_they_stand_in_the_data_set(tmp_path, read):
+    for part in range(2):
+        content = with_features(table(20, first=20 * part, label=[0] * 19 + [7]))
+        write_parquet(tmp_path / "set" / "data" / f"train-0000{part}-of-00002.parquet", content, rows_per_group=20)
+    corpus = read(tmp_path / "set", on_error="skip")
+    numbers = [int(row.file.stem) for row in corpus.utterances]
+    assert numbers == [*range(19), *range(20, 39)]
+    for row, number in zip(corpus.utterances, numbers, strict=True):
+        assert row.file.read_bytes() == recording(number, kind_of(number))
+
+
+def test_without_pyarrow_the_extra_is_named(repository, read, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    with pytest.raises(ImportError, match=r'pip install "satn-fast\[corpora\]"'):
+        read(repository)
 
 
 def test_a_truncated_stream_is_named(tmp_path, read):
