@@ -2,7 +2,8 @@
 
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
@@ -156,10 +157,8 @@ def _audio_folder(corpus: str, destination: Path) -> Path | None:
 
 def _read(corpus: str, root: Path, *, headers_only: bool, **options: Any) -> tuple[Preparation, dict[Path, Inspection]]:
     """A corpus, read and looked at, with progress bars."""
-    with progress_bars() as bars:
-        if "extract_to" in options:
-            options["progress"] = bar(bars, "extracted")
-        preparation = read_corpus(corpus, root, **options)
+    with _late_bar("extracted") as advance:
+        preparation = read_corpus(corpus, root, progress=advance, **options)
     problems = Problems(options["on_error"])
     with progress_bars() as bars:
         advance = bar(bars, "audio")
@@ -170,6 +169,20 @@ def _read(corpus: str, root: Path, *, headers_only: bool, **options: Any) -> tup
         raise LayoutError(f"{root}: none of {len(preparation.utterances)} utterances can be used; {problems.found[0]}")
     found = (*preparation.problems, *problems.found)
     return replace(preparation, utterances=tuple(usable), problems=found), inspections
+
+
+@contextmanager
+def _late_bar(description: str) -> Iterator[Callable[[int, int], None]]:
+    """A progress bar that is not shown before there is progress."""
+    with ExitStack() as stack:
+        shown: list[Callable[..., None]] = []
+
+        def advance(done: int, total: int) -> None:
+            if not shown:
+                shown.append(bar(stack.enter_context(progress_bars()), description))
+            shown[0](done, total)
+
+        yield advance
 
 
 def _print(summary: Summary) -> None:

@@ -65,7 +65,7 @@ def from_dataset(
     if target.exists() and not (target.is_dir() and not any(target.iterdir())):
         raise LayoutError(f"{os.fspath(folder)}: exists and is no empty folder; choose another")
     if isinstance(dataset, Mapping):
-        raise LayoutError(f"the data set has the splits {', '.join(dataset)}; give one of them, or one after the other")
+        raise LayoutError(f"the data set has the splits {', '.join(dataset)}; give one of them")
     names = class_names(_features(dataset))
     columns: Columns | None = None
     utterances = []

@@ -2,6 +2,8 @@ import json
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet
 import pytest
 import soundfile
 
@@ -101,6 +103,48 @@ def test_audformat_there_and_back(satn_fast, emodb, manifest, tmp_path):
     assert not (tmp_path / "third.csv").exists()
 
 
+@pytest.fixture
+def data_set(tmp_path) -> Path:
+    """A repository whose audio lies inside a Parquet file."""
+    audio = [{"bytes": tone(tmp_path / "clip.wav", seconds=0.2 + i / 10).read_bytes(), "path": None} for i in range(3)]
+    table = pa.table({"audio": audio, "emotion": ["sad", "angry", "sad"], "actor": [1, 2, 3]})
+    (tmp_path / "set" / "data").mkdir(parents=True)
+    pyarrow.parquet.write_table(table, tmp_path / "set" / "data" / "dev-00000-of-00001.parquet")
+    return tmp_path / "set"
+
+
+def test_audio_inside_of_tables_is_written_beside_the_manifest(satn_fast, data_set, manifest, tmp_path):
+    command = ["prepare", "huggingface", data_set, "--speaker-column", "actor"]
+    result = satn_fast(*command, "-o", manifest)
+    assert result.code == 0
+    assert manifest.read_text().splitlines()[:2] == [
+        "file,label,speaker,original_file,split",
+        "emodb-audio/dev/00000000.wav,sad,1,,dev",
+    ]
+    assert "3 utterances in 3 files (16000 Hz: 3), 0.9 s, 2 labels, 3 speakers" in result.output
+    other = tmp_path / "other.csv"
+    assert satn_fast(*command, "-o", other, "--extract-to", tmp_path / "clips").code == 0
+    assert [row.file for row in read_manifest(other)] == [tmp_path / "clips/dev" / f"0000000{i}.wav" for i in range(3)]
+
+
+def test_audio_inside_of_tables_that_is_damaged_is_named_and_skipped(satn_fast, data_set, manifest):
+    file = next(data_set.rglob("*.parquet"))
+    table = pyarrow.parquet.read_table(file).to_pydict()
+    table["audio"][1]["bytes"] = table["audio"][1]["bytes"][:-50]
+    table["audio"][2]["bytes"] = None
+    pyarrow.parquet.write_table(pa.table(table), file)
+    command = ["prepare", "huggingface", data_set, "--speaker-column", "actor", "-o", manifest]
+    result = satn_fast(*command)
+    assert result.code == 1
+    assert f"{file}, row 2: holds no audio" in result.errors
+    assert not manifest.exists()
+    result = satn_fast(*command, "--on-error", "skip")
+    assert result.code == 0
+    assert f"left out: {file}, row 2: holds no audio" in result.errors
+    assert f"left out: {manifest.parent / 'emodb-audio/dev/00000001.wav'}: is truncated" in result.errors
+    assert len(read_manifest(manifest)) == 1
+
+
 def test_what_is_there_is_kept_without_force(satn_fast, emodb, manifest):
     manifest.parent.mkdir()
     manifest.write_text("precious")
@@ -167,6 +211,9 @@ def test_names_with_markup_are_shown_as_they_are(satn_fast, tmp_path, manifest):
         (["ravdess", "emodb"], "is not named like 03-01-06-01-02-01-12.wav"),
         (["emodb", "emodb", "--pattern", "x"], "takes no --pattern; it is for pattern"),
         (["emodb", "emodb", "--keep-excited-apart"], "takes no --keep-excited-apart; it is for iemocap"),
+        (["emodb", "emodb", "--extract-to", "x"], "takes no --extract-to; it is for huggingface"),
+        (["emodb", "emodb", "--unknown-speakers"], "takes no --unknown-speakers; it is for huggingface"),
+        (["huggingface", "emodb"], "emodb: holds no Parquet files"),
         (["emodb", "emodb", "--labels", "joy=happy"], "'joy' is no label of this corpus"),
         (["emodb", "emodb", "--labels", "joy"], "'joy' is not old=new"),
         (["pattern", "emodb"], "--pattern"),

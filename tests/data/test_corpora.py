@@ -308,7 +308,7 @@ def test_audio_folder_with_bad_metadata(tmp_path, metadata, complaint):
 
 def test_audio_folder_says_what_to_do_with_parquet(tmp_path):
     (tmp_path / "train.parquet").write_bytes(b"PAR1")
-    with pytest.raises(LayoutError, match=r"Parquet or Arrow files.*soundfile\.write"):
+    with pytest.raises(LayoutError, match="Parquet or Arrow files.*prepare huggingface"):
         read_corpus("audio-folder", tmp_path)
 
 

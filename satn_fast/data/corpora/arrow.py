@@ -36,6 +36,15 @@ class ArrowTable:
 
     Raises:
         ImportError: If `pyarrow` is not installed.
+
+    Example:
+        >>> import pyarrow, pyarrow.parquet, tempfile
+        >>> path = Path(tempfile.mkdtemp()) / "test.parquet"
+        >>> audio = {"bytes": b"fLaC...", "path": "a.flac"}
+        >>> pyarrow.parquet.write_table(pyarrow.table({"audio": [audio], "label": ["sad"], "vector": [[1, 2]]}), path)
+        >>> table = ArrowTable(path)
+        >>> table.audio_columns, table.scalars, list(table.cells(["label"], "audio"))
+        (['audio'], ['label'], [({'label': 'sad'}, 'a.flac')])
     """
 
     def __init__(self, path: Path) -> None:
@@ -65,10 +74,11 @@ class ArrowTable:
     def scalars(self) -> list[str]:
         """The columns of plain values: no lists, no structs, no bytes."""
         types = self._arrow.types
+        of_bytes = (types.is_binary, types.is_large_binary, types.is_fixed_size_binary)
         return [
             field.name
             for field in self.schema
-            if not (types.is_nested(field.type) or types.is_binary(field.type) or types.is_large_binary(field.type))
+            if not any(is_kind(field.type) for is_kind in (types.is_nested, *of_bytes))
         ]
 
     @property

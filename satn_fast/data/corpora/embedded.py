@@ -91,6 +91,16 @@ def extract_audio(
         LayoutError: If a file holds something else already, or see `problems`.
         OSError: If a file cannot be written, as on a full disk.
         ImportError: If `pyarrow` is not installed.
+
+    Example:
+        >>> import pyarrow, pyarrow.parquet, tempfile
+        >>> folder = Path(tempfile.mkdtemp())
+        >>> table = pyarrow.table({"audio": [{"bytes": b"fLaC...", "path": None}]})
+        >>> pyarrow.parquet.write_table(table, folder / "test.parquet")
+        >>> row = Embedded(folder / "audio" / "0", "sad", "anna", table=folder / "test.parquet")
+        >>> [found] = extract_audio([row], Problems())
+        >>> found.file.name, found.file.read_bytes()
+        ('0.flac', b'fLaC...')
     """
     done = 0
     extracted: list[Utterance] = []
@@ -119,7 +129,7 @@ def _write(row: Embedded, value: Any, problems: Problems, so_far: str) -> Path |
     if not data:
         problems.report(
             f"{row.source}: holds no audio{f', only the path {name}' if name else ''}; "
-            "save the data set with its audio inside (save_to_disk or push_to_hub)"
+            "save the data set with save_to_disk, which puts it inside"
         )
         return None
     suffix = audio_suffix(data, name)

@@ -80,13 +80,24 @@ def read_huggingface(
     Raises:
         LayoutError: If nothing is there, or something does not fit (unless `problems` skips it).
         ImportError: If `pyarrow`, or for `README.md` `pyyaml`, is not installed.
+
+    Example:
+        >>> import pyarrow, pyarrow.parquet, tempfile
+        >>> folder = Path(tempfile.mkdtemp())
+        >>> audio = {"bytes": b"fLaC...", "path": "a.flac"}
+        >>> table = pyarrow.table({"audio": [audio], "label": ["sad"], "speaker": ["anna"]})
+        >>> pyarrow.parquet.write_table(table, folder / "test.parquet")
+        >>> [row] = read_huggingface(folder, Problems(), extract_to=folder / "audio")
+        >>> row.label, row.speaker, row.extra, row.file.name
+        ('sad', 'anna', {'original_file': 'a.flac', 'split': 'test'}, '00000000')
     """
     root = existing_folder(root, "the data set")
+    parts = _parts(root, configuration, problems)
     if extract_to is None:
         raise LayoutError(f"{root}: its audio is to be written to files; say where with --extract-to")
     utterances: list[Utterance] = []
     rows_of: dict[str, int] = {}
-    for part in _parts(root, configuration, problems):
+    for part in parts:
         folder = part.split or "rows"
         first = rows_of.get(folder, 0)
         try:
@@ -368,6 +379,8 @@ def _card_features(card: Mapping[str, Any], configuration: str | None) -> Featur
         label = kind.get("class_label") if isinstance(kind, dict) else None
         names = label.get("names") if isinstance(label, dict) else None
         if isinstance(names, dict):
+            if not all(str(number).isdigit() for number in names):
+                raise LayoutError(f"README.md: the classes of {feature.get('name')} are not numbered; correct them")
             names = [name for _, name in sorted(names.items(), key=lambda pair: int(pair[0]))]
         if isinstance(names, list):
             found[str(feature.get("name"))] = {"_type": "ClassLabel", "names": names}
