@@ -10,7 +10,7 @@ import pytest
 import soundfile
 
 from satn_fast.audio import AudioError, write_wav
-from satn_fast.data import Utterance, read_manifest, write_manifest
+from satn_fast.data import CorpusError, Utterance, read_manifest, write_manifest
 from satn_fast.data.corpora import (
     CORPORA,
     LayoutError,
@@ -420,7 +420,7 @@ def test_bad_audformat_databases(tmp_path, header, options, complaint):
 # --- All of them -----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("corpus", sorted(set(CORPORA) - {"manifest"}))
+@pytest.mark.parametrize("corpus", sorted(set(CORPORA) - {"manifest", "synthetic"}))
 @pytest.mark.parametrize("root", ["nowhere", "empty", "file.wav"])
 def test_a_wrong_folder_is_named(tmp_path, corpus, root):
     (tmp_path / "empty").mkdir()
@@ -429,6 +429,15 @@ def test_a_wrong_folder_is_named(tmp_path, corpus, root):
     with pytest.raises(LayoutError, match=root) as raised:
         read_corpus(corpus, tmp_path / root, **options)
     assert "give the folder" in str(raised.value) or corpus == "pattern"
+
+
+def test_the_synthetic_corpus_is_rendered_where_it_is_asked_for(tmp_path):
+    preparation = read_corpus("synthetic", tmp_path / "speech")
+    assert len(preparation.utterances) == 768
+    assert all(u.file.is_relative_to(tmp_path / "speech") and u.extra["phonemes"] for u in preparation.utterances)
+    tones(tmp_path, "other/file.wav")
+    with pytest.raises(CorpusError, match="other"):
+        read_corpus("synthetic", tmp_path / "other")
 
 
 def test_unknown_corpora_options_and_labels_are_named(tmp_path):

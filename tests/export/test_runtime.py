@@ -32,8 +32,8 @@ def test_file_alone_says_all_that_prediction_needs(exported, name):
     assert model.labels == speechlike.LABELS
     assert model.front_end == {"preset": "kaldi", "sample_rate": 16000, "n_mels": speechlike.N_MELS}
     assert model.config == exported.model.config
-    assert model.quantization == ("int8" if "int8" in name else "float32")
-    assert model.kind == name.rpartition(".")[2]
+    assert model.quantization == ("int8" if "int8" in name or "mcu" in name else "float32")
+    assert model.kind == ("tflite-micro" if "mcu" in name else name.rpartition(".")[2])
     assert model.name == str(exported.folder / name)
 
 
