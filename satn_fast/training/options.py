@@ -70,7 +70,9 @@ class TransferOptions:
     Attributes:
         mode: `"none"`; `"init"` starts from the source's weights; `"map"` pulls the student's attention maps towards
             those of the frozen source on the same utterance; `"both"`.
-        part: With `init`, what starts from the source: the whole `"encoder"`, its `"tcn"` or its `"attention"`.
+        part: With `init`, what starts from the source: its `"attention"`, its `"tcn"`, or `"encoder"` for both. A TCN
+            that recognises phonemes has learned to be deaf to how something is said, and starting from it cost UA on
+            speakers never heard (`docs/results.md`).
         frozen_epochs: With `init`, epochs in which that part stays as the source left it.
         learning_rate_factor: With `init`, that part learns at the learning rate times this.
         map_loss: `"mse"`, `"kl"` or `"at"`, see `satn_fast.functional.attention_transfer_loss`.
@@ -83,11 +85,11 @@ class TransferOptions:
     """
 
     mode: str = "none"
-    part: str = "encoder"
-    frozen_epochs: int = 2
+    part: str = "attention"
+    frozen_epochs: int = 0
     learning_rate_factor: float = 1.0
     map_loss: str = "kl"
-    map_weight: float = 0.1
+    map_weight: float = 1.0
     map_schedule: str = "constant"
     heads: Sequence[int] | None = None
 

@@ -185,12 +185,13 @@ class EmotionSettings(Settings):
         Help("init: start from its weights; map: follow its attention maps; auto: both with a source.", TRANSFER),
     ] = "auto"
     part: Annotated[
-        Literal["encoder", "tcn", "attention"], Help("What starts from the source's weights.", TRANSFER)
-    ] = "encoder"
-    frozen_epochs: Annotated[int, Help("Epochs in which that part stays as it was.", TRANSFER)] = 2
+        Literal["attention", "tcn", "encoder"],
+        Help("What starts from the source's weights; encoder is both.", TRANSFER),
+    ] = "attention"
+    frozen_epochs: Annotated[int, Help("Epochs in which that part stays as it was.", TRANSFER)] = 0
     learning_rate_factor: Annotated[float, Help("That part learns at the learning rate times this.", TRANSFER)] = 1.0
     map_loss: Annotated[Literal["mse", "kl", "at"], Help("Distance between attention maps.", TRANSFER)] = "kl"
-    map_weight: Annotated[float, Help("Its factor beside the cross-entropy.", TRANSFER)] = 0.1
+    map_weight: Annotated[float, Help("Its factor beside the cross-entropy.", TRANSFER)] = 1.0
     map_schedule: Annotated[
         Literal["constant", "falling"], Help("Whether that factor stays, or falls to zero.", TRANSFER)
     ] = "constant"

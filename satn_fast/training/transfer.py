@@ -95,14 +95,12 @@ def check_source(config: SATNConfig, source: Source | None, transfer: TransferOp
 
 
 def initialise(student: SATN, source: Source, transfer: TransferOptions) -> None:
-    """Copies the part of the source's encoder that the student starts from."""
+    """Copies the part of the source's encoder that the student starts from; feature statistics stay its own."""
     theirs, ours = source.encoder, student.encoder
     if transfer.part in ("encoder", "tcn"):
         ours.tcn.load_state_dict(theirs.tcn.state_dict())
     if transfer.part in ("encoder", "attention"):
         ours.attention.load_state_dict(theirs.attention.state_dict())
-    if ours.normalization.mode == theirs.normalization.mode:
-        ours.normalization.load_state_dict(theirs.normalization.state_dict())
 
 
 def initialised_parameters(student: SATN, transfer: TransferOptions) -> list[nn.Parameter]:

@@ -21,7 +21,11 @@ OPTIONS = TrainingOptions(epochs=4, batch_size=8, learning_rate=0.01, augmentati
 def run(folder=None, progress=None, options=OPTIONS, **changes):
     torch.manual_seed(5)
     source = SourceModel(CONFIG, ("a", "b"))
-    arguments = {"source": source, "transfer": TransferOptions("both", frozen_epochs=1), "folder": folder}
+    arguments = {
+        "source": source,
+        "transfer": TransferOptions("both", part="encoder", frozen_epochs=1),
+        "folder": folder,
+    }
     return train_emotion(CONFIG, emotions(22, 0), emotions(9, 1), options, progress=progress, **(arguments | changes))
 
 
@@ -134,7 +138,7 @@ for loss in ("kl", "at"):
     result = train_emotion(
         config, double(emotions(13, 0)), double(emotions(5, 1)),
         TrainingOptions(epochs=3, batch_size=4, learning_rate=0.01),
-        source=source, transfer=TransferOptions("both", map_loss=loss, frozen_epochs=1),
+        source=source, transfer=TransferOptions("both", part="encoder", map_loss=loss, frozen_epochs=1),
         hardware=Hardware(accelerator="cpu", devices=int(sys.argv[1])),
     )
     results.append({"history": result.history, "sum": float(sum(p.abs().sum() for p in result.model.parameters()))})
