@@ -1,5 +1,7 @@
 """`satn-fast pretrain` and `satn-fast train`: the source task, and emotion recognition."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -43,7 +45,7 @@ def pretrain(
     from satn_fast.training.recipes import pretrain as run
     from satn_fast.training.run import is_first_process
 
-    with progress_bars(hidden=not is_first_process()) as bars:
+    with progress_bars(hidden=not is_first_process()) as bars, _interruptible():
         best = run(manifest, settings, destination, restart=restart, start=partial(bar, bars), notify=_warn_once)
     if is_first_process():
         _print_figures(best)
@@ -79,7 +81,7 @@ def train(
     from satn_fast.training.recipes import train as run
     from satn_fast.training.run import RunFolder, is_first_process
 
-    with progress_bars(hidden=not is_first_process()) as bars:
+    with progress_bars(hidden=not is_first_process()) as bars, _interruptible():
         left_out = run(manifest, settings, destination, restart=restart, start=partial(bar, bars), notify=_warn_once)
     if not is_first_process():
         return
@@ -115,6 +117,16 @@ def _print_folds(left_out: "Predictions") -> None:
 
 def _with_deviation(figure: "Deviation") -> str:
     return f"{figure.mean:.1%}" + ("" if figure.deviation is None else f" ± {figure.deviation:.1%}")
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """Says what becomes of a training that somebody stops."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        _warn_once("stopped; the same command goes on after the last epoch that was finished")
+        raise
 
 
 def _warn_once(message: str) -> None:

@@ -43,7 +43,10 @@ class SafetensorsCheckpointIO(CheckpointIO):
             with atomic_write(path) as temporary:
                 save_file(tensors, temporary, metadata={_TREE: tree})
         except SafetensorError as error:  # how safetensors reports what the system said
-            raise OSError(f"{path}: cannot be written ({error}); what was there is as it was") from error
+            raise OSError(
+                f"{path}: cannot be written ({error}); what was there is as it was. Free some space, and give the same "
+                "command again: it goes on from there"
+            ) from error
 
     def load_checkpoint(
         self,

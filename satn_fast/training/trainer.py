@@ -74,6 +74,7 @@ def fit(
     Raises:
         CheckpointError: The checkpoint in `folder` is damaged.
         FloatingPointError: The loss is not finite; the message says when.
+        KeyboardInterrupt: Somebody stopped it.
     """
     hardware = hardware or Hardware()
     kept, stopwatch = KeepBest(task.options.patience), Stopwatch()
@@ -105,12 +106,15 @@ def fit(
         )
         place = {"rank": trainer.global_rank, "world_size": trainer.world_size}
         batch_size, seed = task.options.batch_size, task.options.seed
-        trainer.fit(
-            task,
-            training_loader(training, batch_size, seed, **place),
-            None if validation is None else validation_loader(validation, batch_size, **place),
-            ckpt_path=checkpoint if checkpoint is not None and checkpoint.exists() else None,
-        )
+        try:
+            trainer.fit(
+                task,
+                training_loader(training, batch_size, seed, **place),
+                None if validation is None else validation_loader(validation, batch_size, **place),
+                ckpt_path=checkpoint if checkpoint is not None and checkpoint.exists() else None,
+            )
+        except SystemExit:  # how Lightning answers Ctrl-C
+            raise KeyboardInterrupt from None
     model.load_state_dict(kept.weights)
     return TrainingResult(model.cpu().eval(), kept.history, kept.best_epoch, stopwatch.throughput())
 

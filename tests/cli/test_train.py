@@ -43,6 +43,15 @@ def manifest(tmp_path_factory):
     return folder / "manifest.csv"
 
 
+def wait_for(path, process):
+    """Until the process wrote that file."""
+    deadline = time.monotonic() + 120
+    while not path.exists():
+        assert process.poll() is None, "it ended too early"
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
 def record(folder):
     return json.loads((folder / "run.json").read_text(encoding="utf-8"))
 
@@ -251,6 +260,17 @@ def test_two_runs_do_not_share_a_folder(satn_fast, manifest, tmp_path):
     assert "another process trains into it" in result.errors
 
 
+def test_whoever_stops_a_training_is_told_that_it_can_go_on(manifest, tmp_path):
+    run = ["train", manifest, "-o", tmp_path / "run", *QUICK, "--epochs", 500]
+    command = [sys.executable, "-c", "from satn_fast.cli import main; main()", *map(str, run)]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    wait_for(tmp_path / "run" / "last.ckpt", process)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "the same command goes on after the last epoch" in errors
+
+
 def test_normalisation_per_speaker_says_what_it_uses(satn_fast, manifest, tmp_path):
     result = satn_fast("train", manifest, "-o", tmp_path / "run", *QUICK, "--normalization", "speaker")
     assert result.code == 0
@@ -273,11 +293,7 @@ def test_a_killed_run_comes_to_the_same_numbers(satn_fast, manifest, tmp_path):
     run = ["train", manifest, "-o", tmp_path / "killed", *QUICK, *epochs]
     command = [sys.executable, "-c", "from satn_fast.cli import main; main()", *map(str, run)]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    checkpoint, deadline = tmp_path / "killed" / "last.ckpt", time.monotonic() + 120
-    while not checkpoint.exists():
-        assert process.poll() is None, "it ended before it could be killed"
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+    wait_for(tmp_path / "killed" / "last.ckpt", process)
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
     assert record(tmp_path / "killed")["status"] == "running"
