@@ -256,6 +256,7 @@ class _Experiment:
                 source=self.source,
                 transfer=settings.transfer_options(),
                 label_smoothing=settings.label_smoothing,
+                quantization_aware=settings.quantization_aware,
                 hardware=settings.hardware(),
                 folder=folder,
                 progress=progress,
