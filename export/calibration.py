@@ -179,5 +179,5 @@ def _check_level(features: Sequence[Array], weights: FoldedSATN) -> None:
     if distance > _FOREIGN:
         raise ValueError(
             f"calibration is of another front end or level: its log-Mel bands are {distance:.1f} standard deviations "
-            "from those of the training; compute it with LogMel(**model.config.front_end) from speech like the training's"
+            "from those of the training; compute it with LogMel(**model.config.front_end), from speech as loud"
         )

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from satn_fast import reference
+from satn_fast.card import MODEL_CARD, is_edited, model_card
 from satn_fast.config import SATNConfig
 from satn_fast.export.calibration import METHODS, check_method, checked_calibration
 from satn_fast.export.cost import UTTERANCE_SECONDS, arena_bytes, frames_of, macs_per_second
@@ -126,12 +127,14 @@ def export(
     calibration_method: str = DEFAULT_METHOD,
     calibration_front_end: Mapping[str, Any] | None = None,
     tolerances: Tolerances | None = DEFAULT_TOLERANCES,
+    training: Mapping[str, Any] | None = None,
     progress: Progress | None = None,
 ) -> Manifest:
     """Writes and verifies `model.onnx`, `model.int8.onnx`, `model.tflite`, `model.int8.tflite`, `manifest.json`.
 
     For a model that can be streamed, there are `model.stream.onnx` and `model.stream.int8.onnx` as well. The same
-    model, calibration and tools give the same bytes.
+    model, calibration and tools give the same bytes. `README.md` is a model card; one that a person wrote or edited
+    stays.
 
     Args:
         model: A trained model.
@@ -142,6 +145,7 @@ def export(
         calibration_method: As for `to_onnx`.
         calibration_front_end: As for `to_onnx`.
         tolerances: What is acceptable; `None` accepts everything that runs and leaves judging to the caller.
+        training: What `run.json` says of the training, for the model card; see `card.training_record`.
         progress: Called with (done, total, what).
 
     Returns:
@@ -190,6 +194,9 @@ def export(
             raise ToleranceError(reports)
         manifest = _with_figures(manifest, reports)
         _write_manifest(temporary, manifest)
+        if not is_edited(folder):
+            card = model_card(Path(folder).name, model.config, training=training, exported=manifest)
+            (temporary / MODEL_CARD).write_text(card, encoding="utf-8")
     return manifest
 
 

@@ -58,6 +58,7 @@ def export(
         satn-fast export runs/demo/model --calibration runs/demo/corpus/manifest.csv --output exported
     """
     from satn_fast import SATN
+    from satn_fast.card import training_record
     from satn_fast.data import read_manifest
     from satn_fast.export import ToleranceError, Tolerances, choose_calibration
     from satn_fast.export import export as export_model
@@ -79,6 +80,7 @@ def export(
                 truth=compared.truth,
                 calibration_method=calibration_method.value,
                 tolerances=Tolerances(int8_agreement=min_agreement, ua_loss=max_ua_loss),
+                training=training_record(checkpoint),
                 progress=_advance(bars, "exporting and verifying"),
             )
         except ToleranceError as error:
