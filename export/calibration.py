@@ -20,16 +20,16 @@ Array = NDArray[np.float32]
 
 # How the ranges of activations follow from the calibration; the first is the default, because it never clips what was
 # seen. Which one gives the smaller error depends on the model: with four models of the preset edge, trained on the
-# demo's corpus with other seeds, percentiles changed the mean logit error of model.int8.onnx by -21, -3, +9 and +23 %
-# (64 utterances), and the share of equal decisions by one utterance in 192 at most. They are for recordings with clicks.
+# demo's corpus with other seeds, percentiles changed the mean logit error of model.int8.onnx by -21, -8, -3 and +23 %
+# (64 utterances), and decisions by one utterance in 192 at most. They are for recordings with clicks.
 METHODS = ("minmax", "percentile")
 
-# Of the values of a tensor in one utterance, percentiles leave out one in ten thousand at either end; the range holds the
-# rest of every utterance. With 99.9 and 16 utterances, the largest logit error was twice that with 99.99.
+# Of the values of a tensor in one utterance, percentiles leave out one in ten thousand at either end; the range holds
+# the rest of every utterance. With 99.9 and 16 utterances, the largest logit error was twice that with 99.99.
 PERCENTILE = 99.99
 
-# With the demo's model, sixteen utterances gave the mean logit error of 64 (0.0078 and 0.0077, ten draws each); the worst
-# draw of sixteen was 0.0096, of 64 0.0083.
+# With the demo's model, sixteen utterances gave the mean logit error of 64 (0.0078 and 0.0077, ten draws each); the
+# worst draw of sixteen was 0.0096, of 64 0.0083.
 CALIBRATION_SIZE = 64
 
 # Log-Mel bands that far, in standard deviations, from those of the training are none of the model's front end: other
