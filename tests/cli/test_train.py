@@ -292,7 +292,9 @@ def test_a_killed_run_comes_to_the_same_numbers(satn_fast, manifest, tmp_path):
     assert satn_fast("train", manifest, "-o", tmp_path / "whole", *QUICK, *epochs).code == 0
     run = ["train", manifest, "-o", tmp_path / "killed", *QUICK, *epochs]
     command = [sys.executable, "-c", "from satn_fast.cli import main; main()", *map(str, run)]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    # As many threads as here: the last digits depend on it.
+    environment = os.environ | {"OMP_NUM_THREADS": str(torch.get_num_threads())}
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment)
     wait_for(tmp_path / "killed" / "last.ckpt", process)
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
