@@ -4,14 +4,16 @@
 
 Every speaker of the manifest is left out once, by every seed, with the defaults of `satn-fast train`; the source model
 is trained with those of `satn-fast pretrain`. What is finished is not done again. Each row of the table is a folder
-that `satn-fast compare` reads.
+that `satn-fast compare` reads; `results.json` keeps the figures of every fold and seed.
 """
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 import typer
@@ -35,6 +37,7 @@ from satn_fast.evaluation import (
 from satn_fast.files import atomic_write
 from satn_fast.training import extract_features
 from satn_fast.training.recipes import pretrain, train
+from satn_fast.training.run import describe_software
 from satn_fast.training.settings import EmotionSettings, SourceSettings
 
 BASELINE = "svm"
@@ -77,6 +80,8 @@ def main(
     table = as_markdown(rows)
     with atomic_write(folder / "results.md") as temporary:
         temporary.write_text(table, encoding="utf-8")
+    with atomic_write(folder / "results.json") as temporary:
+        temporary.write_text(json.dumps(as_record(rows), indent=1), encoding="utf-8")
     output.print(table, highlight=False, markup=False, soft_wrap=True)
 
 
@@ -127,6 +132,20 @@ def as_markdown(rows: Sequence[Row]) -> str:
         cells = [_over_seeds(row.predictions, fold) for fold in folds] + [_over_seeds(row.predictions, None)]
         lines.append(f"| {row.name} | {' | '.join(cells)} | {_difference(row, without)} |")
     return "\n".join(lines) + "\n"
+
+
+def as_record(rows: Sequence[Row]) -> dict[str, Any]:
+    """UA of every fold and seed, and what they were reached with."""
+    figures = {row.name: _by_fold_and_seed(row.predictions) for row in rows}
+    return {"date": datetime.now(UTC).date().isoformat(), "ua": figures} | describe_software()
+
+
+def _by_fold_and_seed(predictions: Predictions) -> dict[str, dict[str, float]]:
+    found: dict[str, dict[str, float]] = {}
+    for fold in summarise(predictions).folds:
+        chosen = predictions.take(np.flatnonzero(np.array(predictions.folds) == fold))
+        found[fold] = {str(seed): round(metrics.ua, 4) for seed, metrics in summarise(chosen).seeds.items()}
+    return found
 
 
 def _over_seeds(predictions: Predictions, fold: str | None) -> str:
