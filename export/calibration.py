@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from satn_fast.config import FEATURE_ORDERS
-from satn_fast.export.metadata import plain
+from satn_fast.frontend import LogMel
 
 if TYPE_CHECKING:
     from satn_fast.data import Utterance
@@ -106,7 +106,7 @@ def checked_calibration(
     if features is None or not len(features):
         raise ValueError("calibration is empty; give the features of a few dozen representative utterances")
     if front_end is not None:
-        _check_settings(plain(front_end), plain(weights.config.front_end))
+        _check_settings(front_end, weights.config.front_end)
     result = []
     for index, utterance in enumerate(features):
         array = np.ascontiguousarray(utterance, dtype=np.float32)
@@ -161,7 +161,9 @@ def _identity(utterance: Utterance) -> tuple[str, str, str, float, float]:
     )
 
 
-def _check_settings(theirs: dict[str, Any], ours: dict[str, Any]) -> None:
+def _check_settings(calibration: Mapping[str, Any], model: Mapping[str, Any]) -> None:
+    """Compares all parameters in effect, whether they were said or are those of the preset."""
+    theirs, ours = (LogMel(**settings).describe() for settings in (calibration, model))
     different = [name for name in sorted(theirs.keys() | ours.keys()) if theirs.get(name) != ours.get(name)]
     if different:
         listed = ", ".join(f"{name} ({theirs.get(name)} there, {ours.get(name)} in the model)" for name in different)

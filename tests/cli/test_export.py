@@ -56,6 +56,15 @@ def test_export_writes_every_file_and_shows_its_figures(exported, checkpoint):
         assert file["ua"] is not None
 
 
+def test_the_model_card_says_what_is_known_of_the_training(satn_fast, checkpoint, corpus, tmp_path):
+    trained = shutil.copytree(checkpoint, tmp_path / "trained")
+    data = {"manifest": "/somewhere/speech.csv", "sha256": "0" * 64, "utterances": 7}
+    (trained / "run.json").write_text(json.dumps({"data": data}))
+    options = ["--calibration", corpus, "--evaluation", corpus, "--min-agreement", 0.0, "--max-ua-loss", 1.0]
+    assert satn_fast("export", trained, *options, "-o", tmp_path / "out").code == 0
+    assert "`speech.csv`, 7 utterances" in (tmp_path / "out" / "README.md").read_text()
+
+
 def test_size_and_method_of_the_calibration_can_be_chosen(satn_fast, checkpoint, corpus, tmp_path):
     options = ["--calibration", corpus, "--evaluation", corpus, "--min-agreement", 0.0, "--max-ua-loss", 1.0]
 

@@ -287,6 +287,19 @@ def test_normalisation_per_speaker_says_what_it_uses(satn_fast, manifest, tmp_pa
         assert "normalised per speaker" in refused.errors
 
 
+def test_quantization_aware_epochs_and_their_model_card(satn_fast, manifest, tmp_path):
+    for name, options in (("plain", ()), ("aware", ("--quantization-aware", 1))):
+        result = satn_fast("train", manifest, "-o", tmp_path / name, *QUICK, "--validation", 0.4, *options)
+        assert result.code == 0, result.errors
+    assert record(tmp_path / "aware")["history"][-1] != record(tmp_path / "plain")["history"][-1]
+    best = record(tmp_path / "aware")["best"]
+    assert best["epoch"] == len(record(tmp_path / "aware")["history"])
+    assert f"chose the epoch: {best['ua']:.1%}." in " ".join((tmp_path / "aware" / "README.md").read_text().split())
+    refused = satn_fast("train", manifest, "-o", tmp_path / "no", *QUICK, "--quantization-aware", 1000)
+    assert refused.code == 1
+    assert "quantization_aware is 1000" in refused.errors
+
+
 def test_a_killed_run_comes_to_the_same_numbers(satn_fast, manifest, tmp_path):
     epochs = ("--epochs", 40)
     assert satn_fast("train", manifest, "-o", tmp_path / "whole", *QUICK, *epochs).code == 0

@@ -129,12 +129,13 @@ def test_an_unknown_method_is_named(exported, tmp_path):
 def test_features_of_other_settings_are_refused(exported, tmp_path, write):
     settings = dict(exported.model.config.front_end)
     options = {"int8": True, "calibration": exported.calibration}
-    for name, value in (("sample_rate", 8000), ("preset", "htk")):
-        other = settings | {name: value}
-        with pytest.raises(ValueError, match=f"another front end: {name} \\({value} there, {settings[name]} in the"):
-            write(exported.model, tmp_path / "model", calibration_front_end=other, **options)
+    for name, value in (("sample_rate", 8000), ("preset", "htk"), ("low_hz", 60.0)):
+        known = LogMel(**settings).describe()[name]
+        with pytest.raises(ValueError, match=f"another front end: .*{name} \\({value} there, {known} in the model"):
+            write(exported.model, tmp_path / "model", calibration_front_end=settings | {name: value}, **options)
     assert not list(tmp_path.iterdir())
-    write(exported.model, tmp_path / "model", calibration_front_end=settings, **options)
+    for same in (settings, LogMel(**settings).describe()):
+        write(exported.model, tmp_path / "model", calibration_front_end=same, **options)
 
 
 def test_features_of_another_scale_are_refused(exported, tmp_path):

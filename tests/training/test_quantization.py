@@ -84,6 +84,20 @@ def test_every_part_that_int8_files_round_is_rounded_and_the_classifier_is_not()
     assert kinds["classifier"] == "Linear"
 
 
+def test_every_activation_that_int8_files_store_is_rounded(monkeypatch):
+    shapes = []
+
+    def counted(x, lengths=None):
+        shapes.append(x.shape[-1])
+        return x
+
+    monkeypatch.setattr("satn_fast.training.quantization.rounded_activation", counted)
+    logits_of_rounding(a_model(), torch.randn(2, 25, 6))
+    per_block = 3  # what comes in, and what both convolutions give
+    projection, attention = 1, 2  # of the first block; what attention reads, and what its output projection reads
+    assert len(shapes) == per_block * CONFIG.n_blocks + projection + attention
+
+
 def test_padding_stays_inert():
     model = a_model()
     features, lengths = torch.randn(2, 25, 6), torch.tensor([25, 9])
@@ -105,6 +119,14 @@ def test_only_the_last_epochs_round_and_one_of_them_is_kept():
     assert aware.history[2] != plain.history[2]
     assert aware.best_epoch == 3
     assert aware.model.state_dict().keys() == plain.model.state_dict().keys()
+
+
+def test_a_rounding_epoch_is_better_than_every_other():
+    task = EmotionTask(a_model(), OPTIONS, 0.0, None, TransferOptions(), 1)
+    records = [{"epoch": 2.0, "ua": 0.9, "validation_loss": 0.1}, {"epoch": 3.0, "ua": 0.5, "validation_loss": 2.0}]
+    assert task.merit(records[1]) > task.merit(records[0])
+    without = EmotionTask(a_model(), OPTIONS, 0.0, None, TransferOptions())
+    assert without.merit(records[1]) < without.merit(records[0])
 
 
 def test_validation_rounds_too():
