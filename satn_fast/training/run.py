@@ -175,7 +175,7 @@ def describe_software() -> dict[str, Any]:
         "versions": {"python": platform.python_version()} | {name: _version(name) for name in _PACKAGES},
         "commit": _commit(),
         "machine": {
-            "platform": platform.platform(),
+            "system": platform.system(),
             "processor": platform.machine(),
             "threads": torch.get_num_threads(),
             "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
