@@ -154,7 +154,7 @@ def _figures(training: Mapping[str, Any] | None, exported: Manifest | None) -> s
     if "ua" in best:
         lines.append(
             "Unweighted accuracy (UA, mean recall of the labels) on the speakers that chose the epoch: "
-            f"{best['ua']:.1%}."
+            f"{best['ua']:.1%}.\n"
         )
     lines += _exported_figures(exported) if exported is not None else []
     if len(lines) == 1:
@@ -176,7 +176,8 @@ def _files(exported: Manifest) -> str:
     rows = [_file_row(entry, milliseconds.get(entry.name)) for entry in exported.files]
     head = ("file", "bytes", "latency", "decides alike", "largest logit error")
     note = (
-        "Latency: median of one utterance, one thread, on the machine that exported. Decides alike: share of "
+        "Latency: median of one utterance, which streams hear in chunks of 100 ms; one thread, on the machine that "
+        "exported. Decides alike: share of "
         "utterances on which a file decides like the checkpoint."
     )
     return "\n".join(["## Files\n", *_table(head, rows), "", note]) + "\n"
