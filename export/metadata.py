@@ -20,11 +20,13 @@ class Metadata:
         config: Labels, front-end settings and every hyper-parameter.
         quantization: `"float32"` or `"int8"`.
         streaming: Whether the file computes one step of a stream; otherwise, a whole utterance.
+        least_samples: Length of the shortest audio of a file that takes audio; `None` if it takes features.
     """
 
     config: SATNConfig
     quantization: str
     streaming: bool = False
+    least_samples: int | None = None
 
     def to_json(self) -> str:
         """Gives the text that stands in the file; the same metadata gives the same text."""
@@ -34,6 +36,7 @@ class Metadata:
             "front_end": config["front_end"],
             "quantization": self.quantization,
             "streaming": self.streaming,
+            "least_samples": self.least_samples,
             "config": config,
         }
         return json.dumps(content, sort_keys=True, ensure_ascii=False)
@@ -52,8 +55,10 @@ class Metadata:
         try:
             content = json.loads(text)
             config = SATNConfig(**content["config"])
-            # Files from before there were streams do not say.
-            return cls(config, str(content["quantization"]), bool(content.get("streaming", False)))
+            # Files from before there were streams, or audio, do not say.
+            samples = content.get("least_samples")
+            least_samples = None if samples is None else int(samples)
+            return cls(config, str(content["quantization"]), bool(content.get("streaming", False)), least_samples)
         except (KeyError, TypeError, ValueError) as error:
             raise ExportError(f"{source}: has damaged {ENTRY} metadata ({error}); export the model again") from error
 

@@ -44,6 +44,7 @@ class ExportedModel(ABC):
         kind: `"torch"`, `"onnx"` or `"tflite"`.
         config: Labels, front-end settings and hyper-parameters.
         quantization: `"float32"` or `"int8"`.
+        takes_audio: Whether the front end is inside, and audio goes in where features go into other models.
     """
 
     kind: str
@@ -52,6 +53,8 @@ class ExportedModel(ABC):
         self.name = name
         self.config: SATNConfig = metadata.config
         self.quantization = metadata.quantization
+        self.takes_audio = metadata.least_samples is not None
+        self._least_samples = metadata.least_samples or 0
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -63,41 +66,44 @@ class ExportedModel(ABC):
         """Keyword arguments of `satn_fast.LogMel` that give the features this model expects."""
         return dict(self.config.front_end)
 
-    def __call__(self, features: ArrayLike) -> Array:
+    def __call__(self, heard: ArrayLike) -> Array:
         """Scores every label.
 
         Args:
-            features: (T, F) from the front end of `front_end`, T >= 1, finite.
+            heard: (T, F) features from the front end of `front_end`, T >= 1, finite; for a model that takes audio,
+                (n_samples,) floating-point samples in [-1, 1] at that front end's rate.
 
         Returns:
             (n_labels,) float32 logits.
 
         Raises:
-            ExportError: Wrong shape, no frame, NaN or infinity among the features, or a damaged file.
+            ExportError: Wrong shape, no frame, audio too short for one, NaN or infinity, or a damaged file.
         """
-        checked = self.checked(features)
+        if self.takes_audio:
+            return self._finite(self._logits(self._checked_audio(heard)))
+        checked = self.checked(heard)
         if not len(checked):
             raise ExportError(f"{self.name}: features holds no frame; give audio longer than one analysis window")
         return self._finite(self._logits(checked))
 
-    def probabilities(self, features: ArrayLike) -> Array:
+    def probabilities(self, heard: ArrayLike) -> Array:
         """Gives the softmax of the logits, (n_labels,) float32; arguments and errors are those of a call."""
-        logits = self(features).astype(np.float64)
+        logits = self(heard).astype(np.float64)
         weights = np.exp(logits - logits.max())
         probabilities: Array = (weights / weights.sum()).astype(np.float32)
         return probabilities
 
-    def predict(self, features: ArrayLike) -> Prediction:
+    def predict(self, heard: ArrayLike) -> Prediction:
         """Decides for the most probable label; arguments and errors are those of a call."""
-        probabilities = self.probabilities(features)
+        probabilities = self.probabilities(heard)
         return Prediction(
             label=self.labels[int(probabilities.argmax())],
             scores={label: float(p) for label, p in zip(self.labels, probabilities, strict=True)},
         )
 
     @abstractmethod
-    def _logits(self, features: Array) -> Array:
-        """Runs checked (T, F) features; the result has `n_labels` elements."""
+    def _logits(self, heard: Array) -> Array:
+        """Runs checked (T, F) features, or (n_samples,) audio; the result has `n_labels` elements."""
 
     def checked(self, features: ArrayLike) -> Array:
         """Features as (T, F) float32, T >= 0.
@@ -115,6 +121,27 @@ class ExportedModel(ABC):
         if not np.isfinite(array).all():
             raise ExportError(f"{self.name}: features holds NaN or infinity; check the audio")
         return array
+
+    def _checked_audio(self, audio: ArrayLike) -> Array:
+        """Audio as (n_samples,) float32, long enough for a frame."""
+        array, rate = np.asarray(audio), self.front_end.get("sample_rate", 16000)
+        if array.ndim != 1 or not np.issubdtype(array.dtype, np.floating):
+            raise ExportError(
+                f"{self.name}: takes audio, (samples,) floating-point numbers in [-1, 1] at {rate} Hz; it was given "
+                f"{array.dtype} of shape {array.shape}"
+            )
+        if len(array) < self._least_samples:
+            raise ExportError(
+                f"{self.name}: audio has {len(array)} samples, too short for one frame; give at least "
+                f"{self._least_samples} samples at {rate} Hz"
+            )
+        if not np.isfinite(array).all():
+            raise ExportError(f"{self.name}: audio holds NaN or infinity; repair or drop the damaged part")
+        return np.ascontiguousarray(array, dtype=np.float32)
+
+    @property
+    def _input(self) -> str:
+        return "audio" if self.takes_audio else "features"
 
     def _finite(self, logits: Array) -> Array:
         """The runtime's logits as (n_labels,), refused where one is not finite."""
@@ -228,8 +255,8 @@ class ExportedStream(ExportedModel):
         self._state, self._frames = state, self._frames + len(checked)
         return self._last
 
-    def _logits(self, features: Array) -> Array:
-        logits, _ = self._run(features, self._silence(), self.chunk_frames)
+    def _logits(self, heard: Array) -> Array:
+        logits, _ = self._run(heard, self._silence(), self.chunk_frames)
         assert logits is not None
         return logits
 
@@ -303,11 +330,11 @@ class _TorchModel(ExportedModel):
             )
         super().__init__(str(path), Metadata(self._model.config, "float32"))
 
-    def _logits(self, features: Array) -> Array:
+    def _logits(self, heard: Array) -> Array:
         import torch
 
         with torch.inference_mode():
-            logits: Array = self._model(torch.from_numpy(features)[None]).logits.numpy()
+            logits: Array = self._model(torch.from_numpy(heard)[None]).logits.numpy()
         return logits
 
 
@@ -340,8 +367,8 @@ class _OnnxModel(ExportedModel):
         self._session = session
         _check_interface(self, *_onnx_interface(session))
 
-    def _logits(self, features: Array) -> Array:
-        logits: Array = _run_onnx(self._session, ["logits"], {"features": features[None]}, self.name)[0]
+    def _logits(self, heard: Array) -> Array:
+        logits: Array = _run_onnx(self._session, ["logits"], {self._input: heard[None]}, self.name)[0]
         return logits
 
 
@@ -396,14 +423,15 @@ class _LiteRTModel(ExportedModel):
                 runs = {name: list(detail["shape_signature"]) for name, detail in self._run.get_input_details().items()}
                 gives = {name: list(detail["shape"]) for name, detail in self._run.get_output_details().items()}
                 assert len(inputs) == len(outputs) == 1
-                self._run(features=np.zeros((1, 1, self.config.n_features), np.float32))
+                shortest = (1, self._least_samples) if self.takes_audio else (1, 1, self.config.n_features)
+                self._run(**{self._input: np.zeros(shortest, np.float32)})
         except Exception as error:  # ValueError and RuntimeError, KeyError from a foreign signature
             raise _damaged(path, error) from error
         _check_interface(self, runs, gives)
 
-    def _logits(self, features: Array) -> Array:
+    def _logits(self, heard: Array) -> Array:
         try:
-            logits: Array = self._run(features=features[None])["logits"]
+            logits: Array = self._run(**{self._input: heard[None]})["logits"]
         except (RuntimeError, ValueError) as error:
             raise _damaged(Path(self.name), error) from error
         return logits
@@ -433,13 +461,14 @@ def _check_interface(
     states: tuple[StateTensor, ...] = (),
 ) -> None:
     """Refuses a file whose graph does not fit its metadata."""
-    width, n_labels = inputs.get("features", [None])[-1], outputs.get("logits", [None])[-1]
+    heard, n_labels = inputs.get(model._input, []), outputs.get("logits", [None])[-1]
+    takes_it = len(heard) == 2 if model.takes_audio else heard[-1:] == [model.config.n_features]
     before = {state.name: list(state.shape) for state in states}
     after = {state.next_name: list(state.shape) for state in states}
     fits = (
-        width == model.config.n_features
+        takes_it
         and n_labels == len(model.labels)
-        and {name: shape for name, shape in inputs.items() if name != "features"} == before
+        and {name: shape for name, shape in inputs.items() if name != model._input} == before
         and {name: shape for name, shape in outputs.items() if name != "logits"} == after
     )
     if not fits:
