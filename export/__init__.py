@@ -11,6 +11,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from satn_fast.export.calibration import choose_calibration
     from satn_fast.export.errors import ExportError
     from satn_fast.export.exporter import ToleranceError, export, to_onnx, to_tflite
     from satn_fast.export.layers import LayerError, layer_errors
@@ -28,6 +29,7 @@ _HOMES = {
     "Manifest": "manifest",
     "ToleranceError": "exporter",
     "Tolerances": "verification",
+    "choose_calibration": "calibration",
     "export": "exporter",
     "layer_errors": "layers",
     "load": "runtime",
@@ -46,6 +48,7 @@ __all__ = [
     "Manifest",
     "ToleranceError",
     "Tolerances",
+    "choose_calibration",
     "export",
     "layer_errors",
     "load",

@@ -1,16 +1,18 @@
 """Writes the files of a trained model: ONNX and TFLite, float32 and int8, and their manifest."""
 
 import importlib.metadata
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from satn_fast import reference
+from satn_fast.card import MODEL_CARD, is_edited, model_card
 from satn_fast.config import SATNConfig
+from satn_fast.export.calibration import METHODS, check_method, checked_calibration
 from satn_fast.export.cost import UTTERANCE_SECONDS, arena_bytes, frames_of, macs_per_second
 from satn_fast.export.errors import ExportError
 from satn_fast.export.manifest import MANIFEST, FileEntry, Manifest, sha256
@@ -24,11 +26,16 @@ from satn_fast.streaming import initial_state
 
 Array = NDArray[np.float32]
 
-# Calibration utterances beyond that many are thinned out evenly. On real speech 16 already gave the accuracy of 180
-# (preset edge, ONNX: mean logit error 0.038 and 0.043, largest 0.16 both times; with 4 the largest was 0.26).
-MAX_CALIBRATION = 128
+DEFAULT_METHOD = METHODS[0]
 
 _TOOLS = ("satn-fast", "torch", "numpy", "onnx", "onnxruntime", "tensorflow-cpu", "ai-edge-litert", "litert-quantizer")
+
+
+class _Calibration(NamedTuple):
+    """Checked features of each utterance, and how ranges follow from them."""
+
+    features: Sequence[Array]
+    method: str
 
 
 class ToleranceError(ExportError):
@@ -49,6 +56,8 @@ def to_onnx(
     *,
     int8: bool = False,
     calibration: Sequence[ArrayLike] | None = None,
+    calibration_method: str = DEFAULT_METHOD,
+    calibration_front_end: Mapping[str, Any] | None = None,
     streaming: bool = False,
 ) -> Path:
     """Writes one ONNX file: `features` (1, T, F) float32 to `logits` (1, n_labels), for every T >= 1.
@@ -61,14 +70,20 @@ def to_onnx(
         model: A trained model.
         path: The file, usually `.onnx`; it appears whole or not at all.
         int8: Quantize; needs `calibration`.
-        calibration: (T, F) features of representative utterances; a few dozen are enough.
+        calibration: (T, F) features of representative utterances; a few dozen are enough. `choose_calibration` draws
+            them from a manifest.
+        calibration_method: Whether the ranges of activations are their extremes, `"minmax"`, or leave out one value in
+            ten thousand of each utterance, `"percentile"`. Weights always have a range per output channel.
+        calibration_front_end: Settings that the calibration's features were computed with (`LogMel.describe()`), to be
+            compared with the model's; `None` if they are not known.
         streaming: Write a step of a stream.
 
     Returns:
         The path.
 
     Raises:
-        ValueError: No or wrong calibration for int8, weights that are not finite, or a model that cannot be streamed.
+        ValueError: No calibration for int8 or one of another front end, weights that are not finite, or a model that
+            cannot be streamed.
         ImportError: onnx or onnxruntime is not installed; the message says how to.
 
     Example:
@@ -79,19 +94,27 @@ def to_onnx(
     """
     if streaming:
         initial_state(model)  # says what to change where the model cannot be streamed
-    examples = _calibration(calibration, model.config) if int8 else None
-    return _write(Path(path), _onnx(folded(model), examples, streaming=streaming))
+    weights = folded(model)
+    examples = _calibrated(calibration, calibration_method, calibration_front_end, weights) if int8 else None
+    return _write(Path(path), _onnx(weights, examples, streaming=streaming))
 
 
 def to_tflite(
-    model: reference.SATN, path: str | Path, *, int8: bool = False, calibration: Sequence[ArrayLike] | None = None
+    model: reference.SATN,
+    path: str | Path,
+    *,
+    int8: bool = False,
+    calibration: Sequence[ArrayLike] | None = None,
+    calibration_method: str = DEFAULT_METHOD,
+    calibration_front_end: Mapping[str, Any] | None = None,
 ) -> Path:
     """Writes one TFLite file: `features` (1, T, F) float32 to `logits` (1, n_labels), for every T >= 1.
 
     Built-in operators only. Arguments, result and errors are those of `to_onnx`.
     """
-    examples = _calibration(calibration, model.config) if int8 else None
-    return _write(Path(path), _tflite(folded(model), examples))
+    weights = folded(model)
+    examples = _calibrated(calibration, calibration_method, calibration_front_end, weights) if int8 else None
+    return _write(Path(path), _tflite(weights, examples))
 
 
 def export(
@@ -101,13 +124,17 @@ def export(
     calibration: Sequence[ArrayLike],
     evaluation: Sequence[ArrayLike],
     truth: Sequence[int] | None = None,
+    calibration_method: str = DEFAULT_METHOD,
+    calibration_front_end: Mapping[str, Any] | None = None,
     tolerances: Tolerances | None = DEFAULT_TOLERANCES,
+    training: Mapping[str, Any] | None = None,
     progress: Progress | None = None,
 ) -> Manifest:
     """Writes and verifies `model.onnx`, `model.int8.onnx`, `model.tflite`, `model.int8.tflite`, `manifest.json`.
 
     For a model that can be streamed, there are `model.stream.onnx` and `model.stream.int8.onnx` as well. The same
-    model, calibration and tools give the same bytes.
+    model, calibration and tools give the same bytes. `README.md` is a model card; one that a person wrote or edited
+    stays.
 
     Args:
         model: A trained model.
@@ -115,7 +142,10 @@ def export(
         calibration: (T, F) features of representative utterances, of training and not of evaluation.
         evaluation: (T, F) features that the files are compared to the model on.
         truth: Class index of each utterance of `evaluation`.
+        calibration_method: As for `to_onnx`.
+        calibration_front_end: As for `to_onnx`.
         tolerances: What is acceptable; `None` accepts everything that runs and leaves judging to the caller.
+        training: What `run.json` says of the training, for the model card; see `card.training_record`.
         progress: Called with (done, total, what).
 
     Returns:
@@ -127,7 +157,8 @@ def export(
         ImportError: A tool is not installed; the message says how to.
     """
     check_evaluation(evaluation, truth, len(model.config.labels))
-    examples, weights = _calibration(calibration, model.config), folded(model)
+    weights = folded(model)
+    examples = _calibrated(calibration, calibration_method, calibration_front_end, weights)
     recipes: dict[str, Callable[[], bytes]] = {
         "model.onnx": lambda: _onnx(weights, None),
         "model.int8.onnx": lambda: _onnx(weights, examples),
@@ -163,10 +194,13 @@ def export(
             raise ToleranceError(reports)
         manifest = _with_figures(manifest, reports)
         _write_manifest(temporary, manifest)
+        if not is_edited(folder):
+            card = model_card(Path(folder).name, model.config, training=training, exported=manifest)
+            (temporary / MODEL_CARD).write_text(card, encoding="utf-8")
     return manifest
 
 
-def _onnx(weights: FoldedSATN, calibration: Sequence[Array] | None, *, streaming: bool = False) -> bytes:
+def _onnx(weights: FoldedSATN, calibration: _Calibration | None, *, streaming: bool = False) -> bytes:
     try:
         from satn_fast.export import onnx_graph, onnx_stream_graph
 
@@ -178,11 +212,11 @@ def _onnx(weights: FoldedSATN, calibration: Sequence[Array] | None, *, streaming
     model = onnx_stream_graph.build_step(weights) if streaming else onnx_graph.build(weights)
     if calibration is not None:
         states = stream_state(weights.config) if streaming else ()
-        model = onnx_quantization.quantized(model, calibration, states)
+        model = onnx_quantization.quantized(model, calibration.features, calibration.method, states)
     return onnx_graph.finished(model, {ENTRY: metadata.to_json()})
 
 
-def _tflite(weights: FoldedSATN, calibration: Sequence[Array] | None) -> bytes:
+def _tflite(weights: FoldedSATN, calibration: _Calibration | None) -> bytes:
     with quiet():
         try:
             from satn_fast.export import tflite_file, tflite_graph
@@ -196,7 +230,7 @@ def _tflite(weights: FoldedSATN, calibration: Sequence[Array] | None) -> bytes:
         metadata = Metadata(weights.config, "float32" if calibration is None else "int8")
         model = tflite_graph.convert(weights)
         if calibration is not None:
-            model = tflite_quantization.quantized(model, calibration)
+            model = tflite_quantization.quantized(model, calibration.features, calibration.method)
         return tflite_file.finished(model, metadata.to_json())
 
 
@@ -206,20 +240,11 @@ def _write(path: Path, content: bytes) -> Path:
     return path
 
 
-def _calibration(features: Sequence[ArrayLike] | None, config: SATNConfig) -> list[Array]:
-    """At most `MAX_CALIBRATION` checked utterances, spread over those given."""
-    if features is None or not len(features):
-        raise ValueError("calibration is empty; give the features of a few dozen representative utterances")
-    chosen = np.unique(np.linspace(0, len(features) - 1, MAX_CALIBRATION).round().astype(int))
-    result = []
-    for index in chosen:
-        array = np.ascontiguousarray(features[index], dtype=np.float32)
-        if array.ndim != 2 or array.shape[1] != config.n_features or not len(array):
-            raise ValueError(f"calibration[{index}] has shape {array.shape}; (frames, {config.n_features}) is expected")
-        if not np.isfinite(array).all():
-            raise ValueError(f"calibration[{index}] holds NaN or infinity; check the audio")
-        result.append(array)
-    return result
+def _calibrated(
+    features: Sequence[ArrayLike] | None, method: str, front_end: Mapping[str, Any] | None, weights: FoldedSATN
+) -> _Calibration:
+    check_method(method)
+    return _Calibration(checked_calibration(features, weights, front_end), method)
 
 
 def _entry(path: Path, config: SATNConfig) -> FileEntry:

@@ -14,11 +14,14 @@ import warnings
 from collections.abc import Sequence
 
 import numpy as np
+from ai_edge_litert.interpreter import Interpreter, OpResolverType
 from litert_quantizer import qtyping, quantizer
 from numpy.typing import NDArray
 
+from satn_fast.export.calibration import Ranges
+
 Array = NDArray[np.float32]
-Ranges = dict[str, dict[str, NDArray[np.float32]]]
+QuantizerRanges = dict[str, dict[str, NDArray[np.float32]]]
 
 SIGNATURE = "serving_default"
 
@@ -32,20 +35,21 @@ INT8_OPERATORS = {
 }
 
 
-def quantized(model: bytes, calibration: Sequence[Array]) -> bytes:
+def quantized(model: bytes, calibration: Sequence[Array], method: str) -> bytes:
     """Gives the int8 version of a float32 flatbuffer.
 
     Args:
         model: What `tflite_graph.convert` gave.
-        calibration: (T, F) features of each utterance; the ranges of the activations are their extremes.
+        calibration: (T, F) features of each utterance.
+        method: How the ranges of the activations follow from them, see `calibration.Ranges`.
 
     Returns:
         A flatbuffer whose large buffers may stand outside of it; see `tflite_file.finished`.
     """
     with warnings.catch_warnings():
-        # The calibrator keeps all tensors, and LiteRT warns of the memory that this takes.
+        # All tensors are kept while calibrating, and LiteRT warns of the memory that this takes.
         warnings.filterwarnings("ignore", message=".*experimental_preserve_all_tensors", category=UserWarning)
-        ranges = _ranges(model, calibration)
+        ranges = _ranges(model, calibration, method)
         result = _quantizer(model).quantize(ranges, enable_progress_report=False)
     return bytes(result.quantized_model)
 
@@ -58,19 +62,28 @@ def _quantizer(model: bytes) -> quantizer.Quantizer:
     return result
 
 
-def _ranges(model: bytes, calibration: Sequence[Array]) -> Ranges:
-    """The smallest and largest value of every tensor over all utterances.
+def _ranges(model: bytes, calibration: Sequence[Array], method: str) -> QuantizerRanges:
+    """The range of every tensor that the quantizer asks for, over all utterances.
 
-    Within one call the calibrator forgets: it takes a moving average, which clips. So each utterance has its own.
+    The quantizer's own calibrator takes moving averages of extremes, which clip; it says here which tensors it wants,
+    and of what shape their ranges are.
     """
-    merged: Ranges = {}
-    calibrator = _quantizer(model)
+    first = {SIGNATURE: [{"features": calibration[0][None]}]}
+    wanted: QuantizerRanges = _quantizer(model).calibrate(first, num_threads=1)
+    interpreter = Interpreter(
+        model_content=model,
+        num_threads=1,
+        experimental_preserve_all_tensors=True,
+        # What a delegate computes in one go cannot be looked at.
+        experimental_op_resolver_type=OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES,
+    )
+    run, ranges = interpreter.get_signature_runner(SIGNATURE), Ranges(method)
     for features in calibration:
-        found = calibrator.calibrate({SIGNATURE: [{"features": features[None]}]}, num_threads=1)
-        for name, extremes in found.items():
-            known = merged.setdefault(name, extremes)
-            merged[name] = {
-                "min": np.minimum(known["min"], extremes["min"]),
-                "max": np.maximum(known["max"], extremes["max"]),
-            }
-    return merged
+        run(features=features[None])
+        for detail in interpreter.get_tensor_details():
+            if detail["name"] in wanted:
+                ranges.add(detail["name"], interpreter.get_tensor(detail["index"]))
+    return {
+        name: {end: np.full_like(like[end], value) for end, value in zip(("min", "max"), ranges[name], strict=True)}
+        for name, like in wanted.items()
+    }

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from satn_fast import SATN, LogMel, SATNConfig, reference
 from satn_fast.data import Split, Utterance, phoneme_inventory, read_phonemes, render_corpus, split_by_speaker
-from satn_fast.export import FileReport, Manifest, export, load
+from satn_fast.export import FileReport, Manifest, choose_calibration, export, load
 from satn_fast.files import atomic_write
 from satn_fast.report import attention_over_time, confusion_matrix, render_report, training_curves
 from satn_fast.timing import compare_in_turn
@@ -38,7 +38,6 @@ from satn_fast.training.task import EpochRecord
 
 SOURCE_EPOCHS = 12
 EMOTION_EPOCHS = 15
-CALIBRATION_UTTERANCES = 64
 
 StartStage = Callable[[str], Callable[..., None]]
 """Called with what begins; gives the function that is told `(done, total, note)` as it goes on."""
@@ -108,7 +107,7 @@ def run_demo(folder: Path, *, preset: str, transfer: str, seed: int, start: Star
     test = corpus.emotions("test", labels)
     metrics = {mode: evaluate(run.model, test) for mode, run in runs.items()}
 
-    calibration = _spread(corpus.features["train"], CALIBRATION_UTTERANCES)
+    calibration = [corpus.features["train"][row].numpy() for row in choose_calibration(corpus.split.train)]
     advance = start("exporting and verifying")
     manifest = export(
         model,
@@ -172,12 +171,6 @@ def _steps(start: StartStage, description: str, figure: str) -> Progress:
         update(done, total, note=f"{figure.replace('_', ' ')} {record[figure]:.2f}" if record else "")
 
     return after_step
-
-
-def _spread(features: Sequence[Tensor], count: int) -> list[NDArray[np.float32]]:
-    """About `count` utterances, evenly spread over the corpus so that every speaker and label is among them."""
-    step = max(1, len(features) // count)
-    return [x.numpy() for x in features[::step][:count]]
 
 
 def _predict_with_every_model(folder: Path, manifest: Manifest, features: NDArray[np.float32]) -> list[dict[str, Any]]:

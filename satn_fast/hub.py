@@ -11,7 +11,9 @@ from typing import Any, Self
 
 from torch import nn
 
-from satn_fast.files import atomic_folder
+from satn_fast.card import MODEL_CARD, is_edited, model_card, training_record
+from satn_fast.config import SATNConfig
+from satn_fast.files import atomic_folder, atomic_write
 
 try:
     from huggingface_hub import PyTorchModelHubMixin, constants, hf_hub_download
@@ -33,8 +35,6 @@ except ModuleNotFoundError:  # the models themselves need numpy and torch alone
             raise ImportError(_MISSING)
 
 
-MODEL_CARD = "README.md"
-
 _MISSING = 'saving and loading needs huggingface_hub and safetensors: pip install "satn-fast[train]"'
 
 
@@ -52,10 +52,15 @@ class PretrainedModel(
 ):
     """A model that is saved to and loaded from a folder or a Hugging Face model id."""
 
+    config: SATNConfig
+    # What a subclass is trained for, for its model card.
+    task = "a source task"
+
     def save_pretrained(self, save_directory: str | Path, **kwargs: Any) -> str | None:
         """Writes `model.safetensors`, `config.json` and a model card; each file appears whole or not at all.
 
-        A model card that is there already stays.
+        The card tells what the model is, and what `run.json` in that folder says of its training; one that a person
+        wrote or edited stays.
 
         Args:
             save_directory: The folder, made where it is missing.
@@ -68,13 +73,25 @@ class PretrainedModel(
             ImportError: huggingface_hub or safetensors is not installed; the message says how to.
         """
         target = Path(save_directory)
-        # The temporary folder has another name, and no model card that somebody may have written.
+        # The temporary folder has another name.
         kwargs.setdefault("repo_id", target.name)
         with atomic_folder(target, last="config.json") as folder:
-            if (target / MODEL_CARD).is_file():
+            if is_edited(target):
                 shutil.copyfile(target / MODEL_CARD, folder / MODEL_CARD)
+            else:
+                (folder / MODEL_CARD).write_text(self._model_card(target), encoding="utf-8")
             address: str | None = super().save_pretrained(folder, **kwargs)
         return address
+
+    def write_model_card(self, folder: str | Path) -> None:
+        """Writes the card of a checkpoint's folder anew, from the model and `run.json`, unless a person edited it."""
+        if is_edited(folder):
+            return
+        with atomic_write(Path(folder) / MODEL_CARD) as temporary:
+            temporary.write_text(self._model_card(Path(folder)), encoding="utf-8")
+
+    def _model_card(self, folder: Path) -> str:
+        return model_card(folder.name, self.config, task=self.task, training=training_record(folder))
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path: str | Path, **kwargs: Any) -> Self:

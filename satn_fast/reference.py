@@ -271,6 +271,8 @@ class SATN(PretrainedModel):
         torch.Size([2, 2])
     """
 
+    task = "emotion recognition"
+
     def __init__(self, config: SATNConfig) -> None:
         super().__init__()
         self.config = config

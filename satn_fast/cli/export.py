@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,6 +14,7 @@ from rich.progress import Progress
 from satn_fast.cli.terminal import bar, output, progress_bars, results, warn
 
 if TYPE_CHECKING:
+    from satn_fast.data import Utterance
     from satn_fast.export import FileReport, LayerError
     from satn_fast.models import SATN
 
@@ -23,6 +25,13 @@ Agreement = Annotated[float, typer.Option(help="Least share of utterances on whi
 Loss = Annotated[float, typer.Option(help="Largest loss of unweighted accuracy, as a fraction.")]
 
 
+class CalibrationMethod(StrEnum):
+    """How int8 ranges follow from the calibration."""
+
+    percentile = "percentile"
+    minmax = "minmax"
+
+
 def export(
     checkpoint: Checkpoint,
     calibration: Annotated[Path, typer.Option(help="Manifest of training utterances, for the int8 ranges.")],
@@ -30,6 +39,13 @@ def export(
     evaluation: Annotated[
         Path | None, typer.Option(help="Manifest of other utterances to verify with; default: the calibration's.")
     ] = None,
+    calibration_size: Annotated[
+        int, typer.Option(min=1, help="Utterances to calibrate with, drawn from all speakers and labels alike.")
+    ] = 64,
+    calibration_method: Annotated[
+        CalibrationMethod,
+        typer.Option(help="percentile leaves the outermost ten-thousandth of the values out, minmax none."),
+    ] = CalibrationMethod.percentile,
     min_agreement: Agreement = 0.95,
     max_ua_loss: Loss = 0.02,
 ) -> None:
@@ -42,14 +58,18 @@ def export(
         satn-fast export runs/demo/model --calibration runs/demo/corpus/manifest.csv --output exported
     """
     from satn_fast import SATN
-    from satn_fast.export import ToleranceError, Tolerances
+    from satn_fast.card import training_record
+    from satn_fast.data import read_manifest
+    from satn_fast.export import ToleranceError, Tolerances, choose_calibration
     from satn_fast.export import export as export_model
 
     model = SATN.from_pretrained(checkpoint)
     if evaluation is None:
         warn("no --evaluation: verifying with the calibration utterances, which flatters the int8 files")
     with progress_bars() as bars:
-        examples = _read(calibration, model, bars)
+        training = read_manifest(calibration, check_files=True)
+        chosen = [training[row] for row in choose_calibration(training, calibration_size)]
+        examples = _features(calibration, chosen, model, bars)
         compared = examples if evaluation is None else _read(evaluation, model, bars)
         try:
             manifest = export_model(
@@ -58,7 +78,9 @@ def export(
                 calibration=examples.features,
                 evaluation=compared.features,
                 truth=compared.truth,
+                calibration_method=calibration_method.value,
                 tolerances=Tolerances(int8_agreement=min_agreement, ua_loss=max_ua_loss),
+                training=training_record(checkpoint),
                 progress=_advance(bars, "exporting and verifying"),
             )
         except ToleranceError as error:
@@ -120,11 +142,16 @@ class _Utterances:
 
 
 def _read(manifest: Path, model: "SATN", bars: Progress) -> _Utterances:
-    from satn_fast import LogMel
     from satn_fast.data import read_manifest
+
+    return _features(manifest, read_manifest(manifest, check_files=True), model, bars)
+
+
+def _features(manifest: Path, utterances: "Sequence[Utterance]", model: "SATN", bars: Progress) -> _Utterances:
+    from satn_fast import LogMel
     from satn_fast.training import extract_features
 
-    utterances, labels = read_manifest(manifest, check_files=True), model.config.labels
+    labels = model.config.labels
     front_end = LogMel(**model.config.front_end)
     progress = bar(bars, f"features of {manifest.name}")
     features = extract_features(utterances, front_end, progress, notify=lambda what: warn(f"{manifest}: {what}"))

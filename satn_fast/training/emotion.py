@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 import torch
@@ -14,7 +15,8 @@ from satn_fast.models import SATN
 from satn_fast.training.callbacks import Progress
 from satn_fast.training.dataset import Batch, Utterances
 from satn_fast.training.loading import Share, Versions, as_versions
-from satn_fast.training.options import Hardware, TrainingOptions, TransferOptions
+from satn_fast.training.options import Hardware, TrainingOptions, TransferOptions, check_at_least
+from satn_fast.training.quantization import fake_quantized
 from satn_fast.training.task import EpochRecord, Task, mean_activity
 from satn_fast.training.trainer import TrainingResult, fit, with_seed
 from satn_fast.training.transfer import (
@@ -36,6 +38,7 @@ class EmotionTask(Task):
         label_smoothing: Share of the probability given to the other labels.
         source: Where attention is transferred from.
         transfer: How.
+        quantization_aware: In so many epochs at the end, the model computes with the rounding of its int8 files.
     """
 
     model: SATN
@@ -47,17 +50,20 @@ class EmotionTask(Task):
         label_smoothing: float,
         source: Source | None,
         transfer: TransferOptions,
+        quantization_aware: int = 0,
     ) -> None:
         super().__init__(model, options)
         self._label_smoothing = label_smoothing
+        self._first_rounded_epoch = options.epochs - quantization_aware
         self._transfer = transfer
         # In a list, because it is no part of what is trained or saved.
         self._sources = [source] if source is not None and transfer.compares_maps else []
 
     def loss(self, features: Tensor, batch: Batch, share: Share) -> Tensor:
         """See `Task.loss`."""
-        student = self.model.encoder(features, batch.lengths)
-        logits = self.model.classify(student, batch.lengths).logits
+        with self._arithmetic():
+            student = self.model.encoder(features, batch.lengths)
+            logits = self.model.classify(student, batch.lengths).logits
         loss = share.utterances * F.cross_entropy(logits, batch.targets, label_smoothing=self._label_smoothing)
         loss = loss + share.frames * self.options.activity_penalty * mean_activity(student, batch.lengths)
         for source in self._sources:
@@ -68,7 +74,8 @@ class EmotionTask(Task):
 
     def count(self, batch: Batch) -> Tensor:
         """(L + 1, L) decisions for every label, and in the last row the summed cross-entropy."""
-        logits = self.model(batch.features, batch.lengths).logits.float()
+        with self._arithmetic():
+            logits = self.model(batch.features, batch.lengths).logits.float()
         n_labels = logits.shape[1]
         cells = batch.targets * n_labels + logits.argmax(-1)
         counts = torch.zeros(n_labels + 1, n_labels, dtype=torch.float64, device=logits.device)
@@ -84,8 +91,8 @@ class EmotionTask(Task):
         return {"ua": float(recalls.mean()), "validation_loss": float(counts[-1, 0].cpu() / spoken.sum())}
 
     def merit(self, record: EpochRecord) -> tuple[float, ...]:
-        """The best UA; of equal ones that with the lowest loss."""
-        return record["ua"], -record["validation_loss"]
+        """The best UA, of equal ones that with the lowest loss; epochs that rounded come before all that did not."""
+        return float(record["epoch"] > self._first_rounded_epoch), record["ua"], -record["validation_loss"]
 
     def parameter_groups(self) -> list[tuple[Sequence[nn.Parameter], float, int]]:
         """What starts from the source apart from the rest."""
@@ -96,6 +103,9 @@ class EmotionTask(Task):
         others = [parameter for parameter in self.model.parameters() if id(parameter) not in theirs]
         transfer = self._transfer
         return [(started, transfer.learning_rate_factor, transfer.frozen_epochs), (others, 1.0, 0)]
+
+    def _arithmetic(self) -> AbstractContextManager[None]:
+        return fake_quantized(self.model) if self.current_epoch >= self._first_rounded_epoch else nullcontext()
 
     def on_fit_start(self) -> None:
         """The source goes where the student is."""
@@ -112,6 +122,7 @@ def train_emotion(
     source: Source | None = None,
     transfer: TransferOptions | None = None,
     label_smoothing: float = 0.1,
+    quantization_aware: int = 0,
     hardware: Hardware | None = None,
     folder: Path | None = None,
     progress: Progress | None = None,
@@ -127,6 +138,8 @@ def train_emotion(
         source: The source model; needed for every transfer but `"none"`. Any model with an encoder will do.
         transfer: How to transfer.
         label_smoothing: Share of the probability given to the other labels.
+        quantization_aware: In so many epochs at the end, where the learning rate is small, the model computes with the
+            rounding of its int8 files, in validation, too; one of them is kept. The result is an ordinary float model.
         hardware: On what; `None` takes one device, a GPU where there is one.
         folder: Where a checkpoint and logs are kept; a checkpoint that is there is taken up.
         progress: Told after every step; each epoch's record has `loss`, `ua` and `validation_loss`.
@@ -135,16 +148,30 @@ def train_emotion(
         The model and its history.
 
     Raises:
-        ValueError: No utterances, no source for a transfer, or a source that does not fit.
+        ValueError: No utterances, no source for a transfer, a source that does not fit, or more `quantization_aware`
+            epochs than there are.
         CheckpointError: The checkpoint in `folder` is damaged.
         FloatingPointError: The loss is not finite.
     """
     options, transfer = options or TrainingOptions(), transfer or TransferOptions()
     versions = as_versions(training, validation)
     check_source(config, source, transfer)
+    check_quantization_aware(quantization_aware, options)
     model = with_seed(options.seed, lambda: SATN(config))
     model.encoder.normalization.fit(versions.utterances.features)
     if source is not None and transfer.initialises:
         initialise(model, source, transfer)
-    task = EmotionTask(model, options, label_smoothing, source, transfer)
+    task = EmotionTask(model, options, label_smoothing, source, transfer, quantization_aware)
     return fit(task, model, versions, validation, hardware=hardware, folder=folder, progress=progress)
+
+
+def check_quantization_aware(epochs: int, options: TrainingOptions) -> None:
+    """Raises ValueError where there are not so many epochs, or training may stop before them."""
+    check_at_least("quantization_aware", epochs, 0)
+    if epochs > options.epochs:
+        raise ValueError(f"quantization_aware is {epochs}, there are {options.epochs} epochs; give at most so many")
+    if epochs and options.patience is not None:
+        raise ValueError(
+            f"patience is {options.patience}, quantization_aware is {epochs}: training may stop before its last "
+            "epochs; leave one of the two out"
+        )

@@ -188,6 +188,8 @@ def pretrain(
         if is_first_process():
             result.model.save_pretrained(folder)
         run.finish(_results(result))
+        if is_first_process():
+            result.model.write_model_card(folder)
         return _best(result.history, result.best_epoch)
 
 
@@ -256,6 +258,7 @@ class _Experiment:
                 source=self.source,
                 transfer=settings.transfer_options(),
                 label_smoothing=settings.label_smoothing,
+                quantization_aware=settings.quantization_aware,
                 hardware=settings.hardware(),
                 folder=folder,
                 progress=progress,
@@ -264,6 +267,8 @@ class _Experiment:
             if is_first_process():
                 result.model.save_pretrained(folder)
             run.finish(_results(result) | {"calibration": calibration})
+            if is_first_process():
+                result.model.write_model_card(folder)
         return result.model
 
     def predict_left_out(self, model: SATN, training: _Training) -> Predictions:

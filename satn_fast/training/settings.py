@@ -169,6 +169,9 @@ class EmotionSettings(Settings):
         ),
     ] = "auto"
     label_smoothing: Annotated[float, Help("Share of the probability given to the other labels.", TRAINING)] = 0.1
+    quantization_aware: Annotated[
+        int, Help("In so many epochs at the end, compute with the rounding of the int8 files.", TRAINING)
+    ] = 0
     calibrate: Annotated[
         bool, Help("Fit a temperature on the validation speakers, and divide the classifier by it.", TRAINING)
     ] = True
@@ -203,6 +206,14 @@ class EmotionSettings(Settings):
         self.transfer_options()
         if self.seeds < 1:
             raise ValueError(f"seeds is {self.seeds}; give a number from 1")
+        if not 0 <= self.quantization_aware <= self.epochs:
+            raise ValueError(
+                f"quantization_aware is {self.quantization_aware}; give a number of epochs from 0 to {self.epochs}"
+            )
+        if self.quantization_aware and self.patience is not None:
+            raise ValueError(
+                f"patience is {self.patience}: training may stop before its quantization-aware epochs; leave one out"
+            )
         if not 0 <= self.label_smoothing < 1:
             raise ValueError(f"label_smoothing is {self.label_smoothing}; give a share in [0, 1)")
         if self.source is None and self.transfer not in ("auto", "none"):

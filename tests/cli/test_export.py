@@ -46,13 +46,27 @@ def exported(satn_fast, checkpoint, corpus, tmp_path):
 
 def test_export_writes_every_file_and_shows_its_figures(exported, checkpoint):
     folder, result = exported
-    assert {path.name for path in folder.iterdir()} == FILES | {"manifest.json"}
+    assert {path.name for path in folder.iterdir()} == FILES | {"manifest.json", "README.md"}
     manifest = json.loads((folder / "manifest.json").read_text())
     assert manifest["labels"] == ["calm", "angry", "sad"]
     assert manifest["front_end"] == SATN.from_pretrained(checkpoint).config.front_end
     for file in manifest["files"]:
         assert file["name"] in result.output
         assert file["ua"] is not None
+
+
+def test_size_and_method_of_the_calibration_can_be_chosen(satn_fast, checkpoint, corpus, tmp_path):
+    options = ["--calibration", corpus, "--evaluation", corpus, "--min-agreement", 0.0, "--max-ua-loss", 1.0]
+
+    def digest(name, *more):
+        result = satn_fast("export", checkpoint, *options, *more, "-o", tmp_path / name)
+        assert result.code == 0, result.errors
+        return json.loads((tmp_path / name / "manifest.json").read_text())["files"][1]["sha256"]
+
+    few = digest("few", "--calibration-size", 2)
+    assert few != digest("all", "--calibration-size", 9)
+    assert few != digest("minmax", "--calibration-size", 2, "--calibration-method", "minmax")
+    assert satn_fast("export", checkpoint, *options, "--calibration-size", 0).code == 2
 
 
 def test_verify_accepts_whole_files_and_names_a_damaged_one(satn_fast, exported, checkpoint, corpus):
