@@ -66,12 +66,6 @@ class AudioTables(NamedTuple):
         left = fft_size // 2 - (fft_size - self.window_length) // 2
         return before + left, after + self.window_length - left
 
-    @property
-    def least_samples(self) -> int:
-        """Samples of the shortest audio that has a frame."""
-        framing, half = self.options["framing"], int(self.options["fft_size"]) // 2
-        return {"snip_edges": self.window_length, "center_reflect": half + 1}.get(framing, 1)
-
 
 def audio_tables(front_end: Mapping[str, Any]) -> AudioTables:
     """Computes the constants for keyword arguments of `satn_fast.LogMel`.
@@ -104,10 +98,25 @@ def audio_tables(front_end: Mapping[str, Any]) -> AudioTables:
         hop_length=hop,
         row=row,
         rows=_rows(options, row, extras).astype(np.float32),
-        first_stage=_first_stage(window, fft_size, row, extras).astype(np.float32),
+        first_stage=_first_stage(_of_samples(options, window), fft_size, row, extras).astype(np.float32),
         second_stage=_second_stage(window, fft_size, row, bins, extras).astype(np.float32),
         mel=np.concatenate([filters, filters], axis=2).reshape(len(filters), -1).astype(np.float32),
     )
+
+
+def least_samples(front_end: Mapping[str, Any]) -> int:
+    """Samples of the shortest audio that has a frame, for keyword arguments of `satn_fast.LogMel`.
+
+    Example:
+        >>> [least_samples({"preset": preset}) for preset in ("kaldi", "torchaudio", "psf")]
+        [400, 257, 1]
+    """
+    from satn_fast.frontend import LogMel
+
+    front = LogMel(**front_end)
+    options: dict[str, Any] = front.describe()
+    least = {"snip_edges": front.frame_length, "center_reflect": options["fft_size"] // 2 + 1}
+    return int(least.get(options["framing"], 1))
 
 
 def delta_weights(options: Mapping[str, Any]) -> list[float]:
@@ -205,10 +214,16 @@ def _extras(options: Mapping[str, Any], window: Wide, row: int) -> list[_Extra]:
         mean = np.append(0.0, np.full(row, 1.0 / row))
         extras.append(_Extra(mean, np.full(n_rows, 1.0 / n_rows), -gain * window))
     if _emphasises_frames(options) and window[0]:
-        # Within a frame, the first sample stands before itself.
-        increase = np.eye(row + 1)[1] - np.eye(row + 1)[0]
-        extras.append(_Extra(increase, first, -options["preemphasis"] * window[0] * np.eye(len(window))[0]))
+        # Within a frame, the first sample stands before itself. It takes the place of the one that the signal before
+        # the frame has changed; the difference of the two would, in silence after sound, not vanish.
+        rest = (1.0 - options["preemphasis"]) * window[0]
+        extras.append(_Extra(np.eye(row + 1)[1], first, rest * np.eye(len(window))[0]))
     return extras
+
+
+def _of_samples(options: Mapping[str, Any], window: Wide) -> Wide:
+    """(L,) the window, without a first sample that is an extra position."""
+    return np.append(0.0, window[1:]) if _emphasises_frames(options) else window
 
 
 def _rows(options: Mapping[str, Any], row: int, extras: Sequence[_Extra]) -> Wide:

@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from satn_fast import reference
 from satn_fast.card import MODEL_CARD, is_edited, model_card
 from satn_fast.config import SATNConfig
+from satn_fast.export.audio_tables import least_samples
 from satn_fast.export.calibration import METHODS, check_method, checked_calibration
 from satn_fast.export.cost import UTTERANCE_SECONDS, arena_bytes, frames_of, macs_per_second
 from satn_fast.export.errors import ExportError
@@ -59,6 +60,7 @@ def to_onnx(
     calibration_method: str = DEFAULT_METHOD,
     calibration_front_end: Mapping[str, Any] | None = None,
     streaming: bool = False,
+    audio_input: bool = False,
 ) -> Path:
     """Writes one ONNX file: `features` (1, T, F) float32 to `logits` (1, n_labels), for every T >= 1.
 
@@ -77,13 +79,16 @@ def to_onnx(
         calibration_front_end: Settings that the calibration's features were computed with (`LogMel.describe()`), to be
             compared with the model's; `None` if they are not known.
         streaming: Write a step of a stream.
+        audio_input: Take `audio` (1, n_samples) float32 in [-1, 1], at the front end's rate, in place of features: the
+            front end is part of the graph, in float32. Every preset and option of `satn_fast.LogMel` but
+            `precision="float64"`. The calibration is of features all the same.
 
     Returns:
         The path.
 
     Raises:
-        ValueError: No calibration for int8 or one of another front end, weights that are not finite, or a model that
-            cannot be streamed.
+        ValueError: No calibration for int8 or one of another front end, weights that are not finite, a model that
+            cannot be streamed, a front end in double precision, or a stream that is to take audio.
         ImportError: onnx or onnxruntime is not installed; the message says how to.
 
     Example:
@@ -94,9 +99,13 @@ def to_onnx(
     """
     if streaming:
         initial_state(model)  # says what to change where the model cannot be streamed
+        if audio_input:
+            raise ValueError(
+                "audio_input is not for a step of a stream, whose deltas look ahead; feed it with LogMel(...).stream()"
+            )
     weights = folded(model)
     examples = _calibrated(calibration, calibration_method, calibration_front_end, weights) if int8 else None
-    return _write(Path(path), _onnx(weights, examples, streaming=streaming))
+    return _write(Path(path), _onnx(weights, examples, streaming=streaming, audio_input=audio_input))
 
 
 def to_tflite(
@@ -107,6 +116,7 @@ def to_tflite(
     calibration: Sequence[ArrayLike] | None = None,
     calibration_method: str = DEFAULT_METHOD,
     calibration_front_end: Mapping[str, Any] | None = None,
+    audio_input: bool = False,
 ) -> Path:
     """Writes one TFLite file: `features` (1, T, F) float32 to `logits` (1, n_labels), for every T >= 1.
 
@@ -114,7 +124,7 @@ def to_tflite(
     """
     weights = folded(model)
     examples = _calibrated(calibration, calibration_method, calibration_front_end, weights) if int8 else None
-    return _write(Path(path), _tflite(weights, examples))
+    return _write(Path(path), _tflite(weights, examples, audio_input=audio_input))
 
 
 def export(
@@ -124,6 +134,7 @@ def export(
     calibration: Sequence[ArrayLike],
     evaluation: Sequence[ArrayLike],
     truth: Sequence[int] | None = None,
+    evaluation_audio: Sequence[ArrayLike] | None = None,
     calibration_method: str = DEFAULT_METHOD,
     calibration_front_end: Mapping[str, Any] | None = None,
     tolerances: Tolerances | None = DEFAULT_TOLERANCES,
@@ -132,7 +143,8 @@ def export(
 ) -> Manifest:
     """Writes and verifies `model.onnx`, `model.int8.onnx`, `model.tflite`, `model.int8.tflite`, `manifest.json`.
 
-    For a model that can be streamed, there are `model.stream.onnx` and `model.stream.int8.onnx` as well. The same
+    For a model that can be streamed, there are `model.stream.onnx` and `model.stream.int8.onnx` as well; with
+    `evaluation_audio`, `model.audio.onnx`, `model.audio.tflite` and their int8 versions, which take audio. The same
     model, calibration and tools give the same bytes. `README.md` is a model card; one that a person wrote or edited
     stays.
 
@@ -142,6 +154,8 @@ def export(
         calibration: (T, F) features of representative utterances, of training and not of evaluation.
         evaluation: (T, F) features that the files are compared to the model on.
         truth: Class index of each utterance of `evaluation`.
+        evaluation_audio: (n_samples,) waveforms that the features of `evaluation` were computed from; with them, the
+            files that take audio are written and verified as well.
         calibration_method: As for `to_onnx`.
         calibration_front_end: As for `to_onnx`.
         tolerances: What is acceptable; `None` accepts everything that runs and leaves judging to the caller.
@@ -156,7 +170,7 @@ def export(
         ValueError: No or wrong calibration or evaluation, or weights that are not finite.
         ImportError: A tool is not installed; the message says how to.
     """
-    check_evaluation(evaluation, truth, len(model.config.labels))
+    check_evaluation(evaluation, truth, len(model.config.labels), evaluation_audio)
     weights = folded(model)
     examples = _calibrated(calibration, calibration_method, calibration_front_end, weights)
     recipes: dict[str, Callable[[], bytes]] = {
@@ -168,6 +182,11 @@ def export(
     if is_streamable(model.config):
         recipes["model.stream.onnx"] = lambda: _onnx(weights, None, streaming=True)
         recipes["model.stream.int8.onnx"] = lambda: _onnx(weights, examples, streaming=True)
+    if evaluation_audio is not None:
+        recipes["model.audio.onnx"] = lambda: _onnx(weights, None, audio_input=True)
+        recipes["model.audio.int8.onnx"] = lambda: _onnx(weights, examples, audio_input=True)
+        recipes["model.audio.tflite"] = lambda: _tflite(weights, None, audio_input=True)
+        recipes["model.audio.int8.tflite"] = lambda: _tflite(weights, examples, audio_input=True)
     total = len(recipes) + len(evaluation)
     with atomic_folder(folder, last=MANIFEST) as temporary:
         for done, (name, write) in enumerate(recipes.items()):
@@ -187,6 +206,7 @@ def export(
             model,
             evaluation,
             truth,
+            audio=evaluation_audio,
             tolerances=tolerances,
             progress=None if progress is None else lambda done, _, what: progress(len(recipes) + done, total, what),
         )
@@ -200,26 +220,35 @@ def export(
     return manifest
 
 
-def _onnx(weights: FoldedSATN, calibration: _Calibration | None, *, streaming: bool = False) -> bytes:
+def _onnx(
+    weights: FoldedSATN, calibration: _Calibration | None, *, streaming: bool = False, audio_input: bool = False
+) -> bytes:
     try:
-        from satn_fast.export import onnx_graph, onnx_stream_graph
+        from satn_fast.export import onnx_audio_graph, onnx_graph, onnx_stream_graph
 
         if calibration is not None:
             from satn_fast.export import onnx_quantization
     except ImportError as error:
         raise ImportError(f'ONNX export needs onnx and onnxruntime ({error}): pip install "satn-fast[onnx]"') from error
-    metadata = Metadata(weights.config, "float32" if calibration is None else "int8", streaming)
+    metadata = Metadata(
+        weights.config,
+        "float32" if calibration is None else "int8",
+        streaming,
+        least_samples(weights.config.front_end) if audio_input else None,
+    )
     model = onnx_stream_graph.build_step(weights) if streaming else onnx_graph.build(weights)
     if calibration is not None:
         states = stream_state(weights.config) if streaming else ()
         model = onnx_quantization.quantized(model, calibration.features, calibration.method, states)
+    if audio_input:
+        model = onnx_audio_graph.with_audio_input(model, weights.config.front_end)
     return onnx_graph.finished(model, {ENTRY: metadata.to_json()})
 
 
-def _tflite(weights: FoldedSATN, calibration: _Calibration | None) -> bytes:
+def _tflite(weights: FoldedSATN, calibration: _Calibration | None, *, audio_input: bool = False) -> bytes:
     with quiet():
         try:
-            from satn_fast.export import tflite_file, tflite_graph
+            from satn_fast.export import tflite_audio_graph, tflite_file, tflite_graph
 
             if calibration is not None:
                 from satn_fast.export import tflite_quantization
@@ -227,10 +256,16 @@ def _tflite(weights: FoldedSATN, calibration: _Calibration | None) -> bytes:
             raise ImportError(
                 f'TFLite export needs TensorFlow and LiteRT ({error}): pip install "satn-fast[tflite]"'
             ) from error
-        metadata = Metadata(weights.config, "float32" if calibration is None else "int8")
+        metadata = Metadata(
+            weights.config,
+            "float32" if calibration is None else "int8",
+            least_samples=least_samples(weights.config.front_end) if audio_input else None,
+        )
         model = tflite_graph.convert(weights)
         if calibration is not None:
             model = tflite_quantization.quantized(model, calibration.features, calibration.method)
+        if audio_input:
+            model = tflite_audio_graph.with_audio_input(model, weights.config.front_end)
         return tflite_file.finished(model, metadata.to_json())
 
 
@@ -248,20 +283,25 @@ def _calibrated(
 
 
 def _entry(path: Path, config: SATNConfig) -> FileEntry:
-    frames = frames_of(config.front_end, UTTERANCE_SECONDS)
+    if ".audio." in path.name:
+        heard = _tensor("audio", [1, None])
+        shape: tuple[int, ...] = (round(UTTERANCE_SECONDS * config.front_end.get("sample_rate", 16000)),)
+    else:
+        heard = _tensor("features", [1, None, config.n_features])
+        shape = (frames_of(config.front_end, UTTERANCE_SECONDS), config.n_features)
     states = stream_state(config) if ".stream." in path.name else ()
     return FileEntry(
         name=path.name,
         bytes=path.stat().st_size,
         sha256=sha256(path),
-        inputs=[_tensor("features", [1, None, config.n_features]), *(state.described(state.name) for state in states)],
+        inputs=[heard, *(state.described(state.name) for state in states)],
         outputs=[
             _tensor("logits", [1, len(config.labels)]),
             *(state.described(state.next_name) for state in states),
         ],
         quantization="int8" if ".int8." in path.name else "float32",
         macs_per_second=macs_per_second(config),
-        arena_bytes=arena_bytes(path, config.n_features, frames) if path.suffix == ".tflite" else None,
+        arena_bytes=arena_bytes(path, shape) if path.suffix == ".tflite" else None,
     )
 
 

@@ -48,8 +48,8 @@ def _positions(graph: GraphBuilder, tables: AudioTables) -> str:
     """`audio` (1, n_samples) to the positions of all rows, (1, P, n_rows)."""
     audio = graph.node("Unsqueeze", ["audio", graph.integer(1)], "audio_channel")
     if tables.emphasises_signal:
-        kernel = np.array([[[-tables.options["preemphasis"], 1.0]]])
-        audio = graph.node("Conv", [audio, graph.constant("preemphasis", kernel)], "emphasised", pads=[1, 0])
+        weights = graph.constant("preemphasis", [[[-tables.options["preemphasis"], 1.0]]])
+        audio = graph.node("Conv", [audio, weights], "emphasised", pads=[1, 0])
     kernel = graph.constant("rows", tables.rows[:, None])
     return graph.node("Conv", [_padded(graph, audio, tables), kernel], "positions", strides=[tables.row])
 
