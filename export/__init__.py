@@ -16,11 +16,12 @@ if TYPE_CHECKING:
     from satn_fast.export.exporter import ToleranceError, export, to_onnx, to_tflite
     from satn_fast.export.layers import LayerError, layer_errors
     from satn_fast.export.manifest import FileEntry, Manifest
-    from satn_fast.export.runtime import ExportedModel, ExportedStream, load
+    from satn_fast.export.runtime import ExportedBatch, ExportedModel, ExportedStream, load
     from satn_fast.export.verification import FileReport, Tolerances, verify
 
 _HOMES = {
     "ExportError": "errors",
+    "ExportedBatch": "runtime",
     "ExportedModel": "runtime",
     "ExportedStream": "runtime",
     "FileEntry": "manifest",
@@ -40,6 +41,7 @@ _HOMES = {
 
 __all__ = [
     "ExportError",
+    "ExportedBatch",
     "ExportedModel",
     "ExportedStream",
     "FileEntry",

@@ -61,6 +61,7 @@ def to_onnx(
     calibration_front_end: Mapping[str, Any] | None = None,
     streaming: bool = False,
     audio_input: bool = False,
+    batched: bool = False,
 ) -> Path:
     """Writes one ONNX file: `features` (1, T, F) float32 to `logits` (1, n_labels), for every T >= 1.
 
@@ -82,13 +83,16 @@ def to_onnx(
         audio_input: Take `audio` (1, n_samples) float32 in [-1, 1], at the front end's rate, in place of features: the
             front end is part of the graph, in float32. Every preset and option of `satn_fast.LogMel` but
             `precision="float64"`. The calibration is of features all the same.
+        batched: Take several utterances: `features` (B, T, F) with `lengths` (B,) int64, from 1 to T, to `logits` (B,
+            n_labels). Whatever stands in the padding, each row of logits is that of the utterance alone. A file of its
+            own, since masks and gathering cost the single utterance a few percent of its time.
 
     Returns:
         The path.
 
     Raises:
         ValueError: No calibration for int8 or one of another front end, weights that are not finite, a model that
-            cannot be streamed, a front end in double precision, or a stream that is to take audio.
+            cannot be streamed, a front end in double precision, or more than one of streaming, audio_input and batched.
         ImportError: onnx or onnxruntime is not installed; the message says how to.
 
     Example:
@@ -99,13 +103,11 @@ def to_onnx(
     """
     if streaming:
         initial_state(model)  # says what to change where the model cannot be streamed
-        if audio_input:
-            raise ValueError(
-                "audio_input is not for a step of a stream, whose deltas look ahead; feed it with LogMel(...).stream()"
-            )
+    if streaming + audio_input + batched > 1:
+        raise ValueError("choose one of streaming, audio_input and batched")
     weights = folded(model)
     examples = _calibrated(calibration, calibration_method, calibration_front_end, weights) if int8 else None
-    return _write(Path(path), _onnx(weights, examples, streaming=streaming, audio_input=audio_input))
+    return _write(Path(path), _onnx(weights, examples, streaming=streaming, audio_input=audio_input, batched=batched))
 
 
 def to_tflite(
@@ -135,6 +137,7 @@ def export(
     evaluation: Sequence[ArrayLike],
     truth: Sequence[int] | None = None,
     evaluation_audio: Sequence[ArrayLike] | None = None,
+    batched: bool = False,
     calibration_method: str = DEFAULT_METHOD,
     calibration_front_end: Mapping[str, Any] | None = None,
     tolerances: Tolerances | None = DEFAULT_TOLERANCES,
@@ -156,6 +159,7 @@ def export(
         truth: Class index of each utterance of `evaluation`.
         evaluation_audio: (n_samples,) waveforms that the features of `evaluation` were computed from; with them, the
             files that take audio are written and verified as well.
+        batched: Also write `model.batch.onnx` and `model.batch.int8.onnx`, which take several utterances at once.
         calibration_method: As for `to_onnx`.
         calibration_front_end: As for `to_onnx`.
         tolerances: What is acceptable; `None` accepts everything that runs and leaves judging to the caller.
@@ -182,6 +186,9 @@ def export(
     if is_streamable(model.config):
         recipes["model.stream.onnx"] = lambda: _onnx(weights, None, streaming=True)
         recipes["model.stream.int8.onnx"] = lambda: _onnx(weights, examples, streaming=True)
+    if batched:
+        recipes["model.batch.onnx"] = lambda: _onnx(weights, None, batched=True)
+        recipes["model.batch.int8.onnx"] = lambda: _onnx(weights, examples, batched=True)
     if evaluation_audio is not None:
         recipes["model.audio.onnx"] = lambda: _onnx(weights, None, audio_input=True)
         recipes["model.audio.int8.onnx"] = lambda: _onnx(weights, examples, audio_input=True)
@@ -221,7 +228,12 @@ def export(
 
 
 def _onnx(
-    weights: FoldedSATN, calibration: _Calibration | None, *, streaming: bool = False, audio_input: bool = False
+    weights: FoldedSATN,
+    calibration: _Calibration | None,
+    *,
+    streaming: bool = False,
+    audio_input: bool = False,
+    batched: bool = False,
 ) -> bytes:
     try:
         from satn_fast.export import onnx_audio_graph, onnx_graph, onnx_stream_graph
@@ -235,8 +247,9 @@ def _onnx(
         "float32" if calibration is None else "int8",
         streaming,
         least_samples(weights.config.front_end) if audio_input else None,
+        batched,
     )
-    model = onnx_stream_graph.build_step(weights) if streaming else onnx_graph.build(weights)
+    model = onnx_stream_graph.build_step(weights) if streaming else onnx_graph.build(weights, batched=batched)
     if calibration is not None:
         states = stream_state(weights.config) if streaming else ()
         model = onnx_quantization.quantized(model, calibration.features, calibration.method, states)
@@ -283,26 +296,30 @@ def _calibrated(
 
 
 def _entry(path: Path, config: SATNConfig) -> FileEntry:
-    if ".audio." in path.name:
-        heard = _tensor("audio", [1, None])
-        shape: tuple[int, ...] = (round(UTTERANCE_SECONDS * config.front_end.get("sample_rate", 16000)),)
-    else:
-        heard = _tensor("features", [1, None, config.n_features])
-        shape = (frames_of(config.front_end, UTTERANCE_SECONDS), config.n_features)
+    frames, samples = frames_of(config.front_end, UTTERANCE_SECONDS), _samples_of(config, UTTERANCE_SECONDS)
+    takes_audio, size = ".audio." in path.name, None if ".batch." in path.name else 1
+    heard = [_tensor("audio", [1, None]) if takes_audio else _tensor("features", [size, None, config.n_features])]
+    if size is None:
+        heard.append({"name": "lengths", "shape": [None], "dtype": "int64"})
+    shape = (samples,) if takes_audio else (frames, config.n_features)
     states = stream_state(config) if ".stream." in path.name else ()
     return FileEntry(
         name=path.name,
         bytes=path.stat().st_size,
         sha256=sha256(path),
-        inputs=[heard, *(state.described(state.name) for state in states)],
+        inputs=[*heard, *(state.described(state.name) for state in states)],
         outputs=[
-            _tensor("logits", [1, len(config.labels)]),
+            _tensor("logits", [size, len(config.labels)]),
             *(state.described(state.next_name) for state in states),
         ],
         quantization="int8" if ".int8." in path.name else "float32",
         macs_per_second=macs_per_second(config),
         arena_bytes=arena_bytes(path, shape) if path.suffix == ".tflite" else None,
     )
+
+
+def _samples_of(config: SATNConfig, seconds: float) -> int:
+    return round(seconds * int(config.front_end.get("sample_rate", 16000)))
 
 
 def _tensor(name: str, shape: list[int | None]) -> dict[str, Any]:

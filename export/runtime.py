@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -45,6 +45,7 @@ class ExportedModel(ABC):
         config: Labels, front-end settings and hyper-parameters.
         quantization: `"float32"` or `"int8"`.
         takes_audio: Whether the front end is inside, and audio goes in where features go into other models.
+        takes_batches: Whether it is an `ExportedBatch`.
     """
 
     kind: str
@@ -54,6 +55,7 @@ class ExportedModel(ABC):
         self.config: SATNConfig = metadata.config
         self.quantization = metadata.quantization
         self.takes_audio = metadata.least_samples is not None
+        self.takes_batches = metadata.batched
         self._least_samples = metadata.least_samples or 0
 
     @property
@@ -354,7 +356,8 @@ def _onnx_model(path: Path, n_threads: int) -> ExportedModel:
     except Exception as error:  # the runtime's errors share no base class
         raise _damaged(path, error) from error
     metadata = _own_metadata(path, properties.get(ENTRY))
-    return (_OnnxStream if metadata.streaming else _OnnxModel)(path, session, metadata)
+    kind = _OnnxStream if metadata.streaming else ExportedBatch if metadata.batched else _OnnxModel
+    return kind(path, session, metadata)
 
 
 class _OnnxModel(ExportedModel):
@@ -370,6 +373,61 @@ class _OnnxModel(ExportedModel):
     def _logits(self, heard: Array) -> Array:
         logits: Array = _run_onnx(self._session, ["logits"], {self._input: heard[None]}, self.name)[0]
         return logits
+
+
+class ExportedBatch(ExportedModel):
+    """A trained model that takes several utterances at once: an `.onnx` file with `features` and `lengths`.
+
+    Calling the object, `probabilities` and `predict` score one utterance.
+
+    Example:
+        >>> import tempfile, satn_fast
+        >>> from satn_fast.export import to_onnx
+        >>> model = satn_fast.SATN(satn_fast.SATNConfig.preset("micro", labels=("calm", "angry"))).eval()
+        >>> exported = load(to_onnx(model, Path(tempfile.mkdtemp()) / "model.batch.onnx", batched=True))
+        >>> short, long = np.ones((30, 120)), np.ones((50, 120))
+        >>> logits = exported.batch([short, long])
+        >>> logits.shape, bool(np.allclose(logits[0], exported(short), atol=1e-5))
+        ((2, 2), True)
+    """
+
+    kind = "onnx"
+
+    def __init__(self, path: Path, session: Any, metadata: Metadata) -> None:
+        super().__init__(str(path), metadata)
+        self._session = session
+        _check_interface(self, *_onnx_interface(session))
+
+    def batch(self, features: Sequence[ArrayLike]) -> Array:
+        """Scores every label for every utterance; each as if it were alone.
+
+        Args:
+            features: (T, F) of each utterance, from the front end of `front_end`, T >= 1, finite.
+
+        Returns:
+            (B, n_labels) float32 logits.
+
+        Raises:
+            ExportError: There are no utterances, or one cannot be used; the message counts from 0.
+        """
+        if not len(features):
+            raise ExportError(f"{self.name}: there are no utterances; give at least one")
+        rows = []
+        for index, utterance in enumerate(features):
+            rows.append(self.checked(utterance))
+            if not len(rows[-1]):
+                raise ExportError(f"{self.name}: utterance {index} holds no frame; leave it out")
+        lengths = np.array([len(row) for row in rows], np.int64)
+        padded = np.zeros((len(rows), lengths.max(), self.config.n_features), np.float32)
+        for target, row in zip(padded, rows, strict=True):
+            target[: len(row)] = row
+        logits = _run_onnx(self._session, ["logits"], {"features": padded, "lengths": lengths}, self.name)[0]
+        if not np.isfinite(logits).all():
+            raise ExportError(f"{self.name}: gives logits that are not finite; export the model again")
+        return np.asarray(logits, dtype=np.float32)
+
+    def _logits(self, heard: Array) -> Array:
+        return self.batch([heard])
 
 
 class _OnnxStream(ExportedStream):
@@ -464,6 +522,8 @@ def _check_interface(
     heard, n_labels = inputs.get(model._input, []), outputs.get("logits", [None])[-1]
     takes_it = len(heard) == 2 if model.takes_audio else heard[-1:] == [model.config.n_features]
     before = {state.name: list(state.shape) for state in states}
+    if model.takes_batches and len(inputs.get("lengths", [])) == 1:
+        before = {"lengths": inputs["lengths"]}
     after = {state.next_name: list(state.shape) for state in states}
     fits = (
         takes_it

@@ -49,6 +49,9 @@ def export(
     audio_input: Annotated[
         bool, typer.Option("--audio-input", help="Also write model.audio.*, which take audio: the front end is inside.")
     ] = False,
+    batched: Annotated[
+        bool, typer.Option("--batched", help="Also write model.batch.*.onnx, which take several utterances at once.")
+    ] = False,
     min_agreement: Agreement = 0.95,
     max_ua_loss: Loss = 0.02,
 ) -> None:
@@ -82,6 +85,7 @@ def export(
                 evaluation=compared.features,
                 truth=compared.truth,
                 evaluation_audio=_waveforms(compared, model) if audio_input else None,
+                batched=batched,
                 calibration_method=calibration_method.value,
                 tolerances=Tolerances(int8_agreement=min_agreement, ua_loss=max_ua_loss),
                 training=training_record(checkpoint),
@@ -133,8 +137,9 @@ def verify(
         )
     if layers:
         for report in reports:
-            takes_features = ".audio." not in report.name
-            if report.name.endswith(".int8.onnx") and takes_features and report.agreement is not None:
+            # Behind the front end, and in a batch, the layers are those of model.int8.onnx.
+            shown = report.name in ("model.int8.onnx", "model.stream.int8.onnx")
+            if shown and report.agreement is not None:
                 _show_layers(report.name, layer_errors(folder / report.name, model, compared.features))
     _show(reports, {file.name: file.bytes for file in Manifest.read(folder).files})
 
