@@ -75,8 +75,9 @@ def to_onnx(
         int8: Quantize; needs `calibration`.
         calibration: (T, F) features of representative utterances; a few dozen are enough. `choose_calibration` draws
             them from a manifest.
-        calibration_method: Whether the ranges of activations are their extremes, `"minmax"`, or leave out one value in
-            ten thousand of each utterance, `"percentile"`. Weights always have a range per output channel.
+        calibration_method: The ranges of activations are their extremes, `"minmax"`, or leave out the outermost
+            ten-thousandth of the values of each utterance, `"percentile"`, for recordings with clicks. Weights always
+            have a range per output channel.
         calibration_front_end: Settings that the calibration's features were computed with (`LogMel.describe()`), to be
             compared with the model's; `None` if they are not known.
         streaming: Write a step of a stream.

@@ -28,8 +28,8 @@ Loss = Annotated[float, typer.Option(help="Largest loss of unweighted accuracy, 
 class CalibrationMethod(StrEnum):
     """How int8 ranges follow from the calibration."""
 
-    percentile = "percentile"
     minmax = "minmax"
+    percentile = "percentile"
 
 
 def export(
@@ -44,8 +44,8 @@ def export(
     ] = 64,
     calibration_method: Annotated[
         CalibrationMethod,
-        typer.Option(help="percentile leaves the outermost ten-thousandth of the values out, minmax none."),
-    ] = CalibrationMethod.percentile,
+        typer.Option(help="minmax never clips; percentile leaves out the outermost ten-thousandth of the values."),
+    ] = CalibrationMethod.minmax,
     audio_input: Annotated[
         bool, typer.Option("--audio-input", help="Also write model.audio.*, which take audio: the front end is inside.")
     ] = False,

@@ -4,10 +4,9 @@ import json
 import sys
 import time
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from satn_fast.audio import AudioError, check_samples
@@ -15,8 +14,9 @@ from satn_fast.cli.terminal import warn
 from satn_fast.config import SATNConfig
 from satn_fast.export import ExportedStream, load
 from satn_fast.frontend import LogMel
-from satn_fast.models import SATN
-from satn_fast.streaming import Stream
+
+if TYPE_CHECKING:
+    from satn_fast.streaming import Stream
 
 Samples = NDArray[np.float32]
 
@@ -144,8 +144,9 @@ class Listener:
         if self._stream.logits is None:
             return None
         # A stream of a checkpoint gives one row, an exported one gives the row itself.
-        probabilities = torch.as_tensor(self._stream.logits).flatten().double().softmax(0).tolist()
-        scores = dict(zip(self._labels, probabilities, strict=True))
+        logits = np.asarray(self._stream.logits, dtype=np.float64).ravel()
+        weights = np.exp(logits - logits.max())
+        scores = dict(zip(self._labels, (weights / weights.sum()).tolist(), strict=True))
         label = max(scores, key=scores.__getitem__)
         latency = 1000 * (time.perf_counter() - arrived)
         return Update(round(self.seconds, 6), label, scores[label], round(latency, 3), final, scores)
@@ -166,9 +167,17 @@ class Listener:
         return soxr.ResampleStream(self.rate, self._front_end.sample_rate, 1, dtype="float32", quality="HQ")
 
 
-def _opened(model: Path) -> tuple[Stream | ExportedStream, SATNConfig]:
-    """The stream of a checkpoint folder or of an exported file, and its configuration."""
+def _opened(model: Path) -> "tuple[Stream | ExportedStream, SATNConfig]":
+    """The stream of a checkpoint folder or of an exported file, which needs no torch, and its configuration."""
     if model.is_dir() or model.suffix.lower() not in (".onnx", ".tflite"):
+        import torch
+
+        from satn_fast.models import SATN
+        from satn_fast.streaming import Stream
+
+        # Half a second is so little work that threads wait for each other: on two busy cores 25 ms, with one thread
+        # 1 ms.
+        torch.set_num_threads(1)
         checkpoint = SATN.from_pretrained(model)
         return Stream(checkpoint), checkpoint.config
     exported = load(model)
@@ -195,8 +204,6 @@ def listen(
     Raises:
         ValueError: The model cannot be streamed, or the input cannot be used or is too short for one frame.
     """
-    # Half a second is so little work that threads wait for each other: on two busy cores 25 ms, with one thread 1 ms.
-    torch.set_num_threads(1)
     listener = Listener(model, rate)
     reader = PcmReader(file, sample_format)
     n_samples = max(1, round(update_seconds * listener.rate))

@@ -4,6 +4,12 @@ Weights and activations that an int8 file stores in 8 bits are rounded to such a
 Jacob et al. 2018, section 3; gradients go straight through, Bengio et al. 2013). Nothing is kept between two steps: an
 activation's grid spans the extremes of the batch at hand. So the parameters, the `state_dict` and every checkpoint stay
 those of an ordinary float model, and a run can be taken up in the middle.
+
+Measured with the preset edge on the demo's corpus, 8 epochs, the last 3 of them with rounding, three seeds: the mean
+logit error of model.int8.onnx, relative to the deviation of the logits, fell from 0.0048, 0.0087, 0.0091 to 0.0041,
+0.0084, 0.0086; that of model.int8.tflite went from 0.0033, 0.0101, 0.0096 to 0.0030, 0.0106, 0.0095. Of 192
+utterances, at most two were decided otherwise than by the float model, before as after: there is little to gain, so it
+is not the default.
 """
 
 from collections.abc import Iterator

@@ -65,7 +65,7 @@ def test_size_and_method_of_the_calibration_can_be_chosen(satn_fast, checkpoint,
 
     few = digest("few", "--calibration-size", 2)
     assert few != digest("all", "--calibration-size", 9)
-    assert few != digest("minmax", "--calibration-size", 2, "--calibration-method", "minmax")
+    assert few != digest("percentile", "--calibration-size", 2, "--calibration-method", "percentile")
     assert satn_fast("export", checkpoint, *options, "--calibration-size", 0).code == 2
 
 

@@ -272,7 +272,9 @@ def test_a_killed_run_comes_to_the_same_numbers(satn_fast, manifest, tmp_path):
     assert satn_fast("train", manifest, "-o", tmp_path / "whole", *QUICK, *epochs).code == 0
     run = ["train", manifest, "-o", tmp_path / "killed", *QUICK, *epochs]
     command = [sys.executable, "-c", "from satn_fast.cli import main; main()", *map(str, run)]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    # As many threads as here: the last digits depend on it.
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment)
     checkpoint, deadline = tmp_path / "killed" / "last.ckpt", time.monotonic() + 120
     while not checkpoint.exists():
         assert process.poll() is None, "it ended before it could be killed"

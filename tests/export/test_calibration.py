@@ -115,7 +115,7 @@ def test_a_stream_has_the_ranges_of_the_whole_utterances(exported):
 
 
 def test_an_unknown_method_is_named(exported, tmp_path):
-    with pytest.raises(ValueError, match="'entropy'; choose one of percentile, minmax"):
+    with pytest.raises(ValueError, match="'entropy'; choose one of minmax, percentile"):
         to_onnx(
             exported.model,
             tmp_path / "model.onnx",

@@ -16,7 +16,7 @@ from tests.export.test_runtime import FILES
 
 def test_folder_holds_the_files_of_the_manifest(exported):
     names = sorted(path.name for path in exported.folder.iterdir())
-    assert names == sorted((*FILES, "manifest.json"))
+    assert names == sorted((*FILES, "manifest.json", "README.md"))
     assert [entry.name for entry in exported.manifest.files] == list(FILES)
     for entry in exported.manifest.files:
         content = (exported.folder / entry.name).read_bytes()
