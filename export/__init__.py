@@ -19,11 +19,12 @@ if TYPE_CHECKING:
     from satn_fast.export.micro_exporter import to_micro
     from satn_fast.export.micro_header import to_header
     from satn_fast.export.micro_runtime import MicroModel
-    from satn_fast.export.runtime import ExportedModel, ExportedStream, load
+    from satn_fast.export.runtime import ExportedBatch, ExportedModel, ExportedStream, load
     from satn_fast.export.verification import FileReport, Tolerances, verify
 
 _HOMES = {
     "ExportError": "errors",
+    "ExportedBatch": "runtime",
     "ExportedModel": "runtime",
     "ExportedStream": "runtime",
     "FileEntry": "manifest",
@@ -46,6 +47,7 @@ _HOMES = {
 
 __all__ = [
     "ExportError",
+    "ExportedBatch",
     "ExportedModel",
     "ExportedStream",
     "FileEntry",

@@ -46,17 +46,16 @@ def macs_per_second(config: SATNConfig, seconds: float = UTTERANCE_SECONDS) -> i
     return round(macs / seconds)
 
 
-def arena_bytes(path: Path, n_features: int, n_frames: int) -> int:
-    """Peak size of the activations that are alive at the same time in a TFLite file, for `n_frames` frames.
+def arena_bytes(path: Path, shape: tuple[int, ...]) -> int:
+    """Peak size of the activations that are alive at the same time in a TFLite file, for one size of its input.
 
     Computed from the operators and tensors of LiteRT's interpreter: a tensor lives from the operator that makes it to
     the last one that reads it. It is the lower bound of an arena: alignment, scratch buffers of the kernels and the
     runtime's own structures come on top. Weights stay in the file and are not counted.
 
     Args:
-        path: A `.tflite` file with input (1, T, n_features).
-        n_features: `F`.
-        n_frames: `T`.
+        path: A `.tflite` file with one input.
+        shape: Of the input without its first axis: `T, F`, or the number of samples.
     """
     from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
@@ -65,10 +64,10 @@ def arena_bytes(path: Path, n_features: int, n_frames: int) -> int:
             model_content=path.read_bytes(),
             experimental_op_resolver_type=OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES,
         )
-    features = interpreter.get_input_details()[0]["index"]
-    interpreter.resize_tensor_input(features, [1, n_frames, n_features])
+    heard = interpreter.get_input_details()[0]["index"]
+    interpreter.resize_tensor_input(heard, [1, *shape])
     interpreter.allocate_tensors()
-    interpreter.set_tensor(features, np.zeros((1, n_frames, n_features), np.float32))
+    interpreter.set_tensor(heard, np.zeros((1, *shape), np.float32))
     # Shapes that depend on values are known after a run only.
     interpreter.invoke()
     operators = interpreter._get_ops_details()
@@ -77,7 +76,7 @@ def arena_bytes(path: Path, n_features: int, n_frames: int) -> int:
         for tensor in interpreter.get_tensor_details()
     }
     outputs = [detail["index"] for detail in interpreter.get_output_details()]
-    return _peak(operators, sizes, first=features, last=outputs)
+    return _peak(operators, sizes, first=heard, last=outputs)
 
 
 def _peak(operators: list[dict[str, Any]], sizes: dict[int, int], first: int, last: list[int]) -> int:

@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from satn_fast import reference
 from satn_fast.card import MODEL_CARD, is_edited, model_card
 from satn_fast.config import SATNConfig
+from satn_fast.export.audio_tables import least_samples
 from satn_fast.export.calibration import METHODS, check_method, checked_calibration
 from satn_fast.export.cost import UTTERANCE_SECONDS, arena_bytes, frames_of, macs_per_second
 from satn_fast.export.errors import ExportError
@@ -72,6 +73,8 @@ def to_onnx(
     calibration_method: str = DEFAULT_METHOD,
     calibration_front_end: Mapping[str, Any] | None = None,
     streaming: bool = False,
+    audio_input: bool = False,
+    batched: bool = False,
 ) -> Path:
     """Writes one ONNX file: `features` (1, T, F) float32 to `logits` (1, n_labels), for every T >= 1.
 
@@ -91,13 +94,19 @@ def to_onnx(
         calibration_front_end: Settings that the calibration's features were computed with (`LogMel.describe()`), to be
             compared with the model's; `None` if they are not known.
         streaming: Write a step of a stream.
+        audio_input: Take `audio` (1, n_samples) float32 in [-1, 1], at the front end's rate, in place of features: the
+            front end is part of the graph, in float32. Every preset and option of `satn_fast.LogMel` but
+            `precision="float64"`. The calibration is of features all the same.
+        batched: Take several utterances: `features` (B, T, F) with `lengths` (B,) int64, from 1 to T, to `logits` (B,
+            n_labels). Whatever stands in the padding, each row of logits is that of the utterance alone. A file of its
+            own, since masks and gathering cost the single utterance a few percent of its time.
 
     Returns:
         The path.
 
     Raises:
-        ValueError: No calibration for int8 or one of another front end, weights that are not finite, or a model that
-            cannot be streamed.
+        ValueError: No calibration for int8 or one of another front end, weights that are not finite, a model that
+            cannot be streamed, a front end in double precision, or more than one of streaming, audio_input and batched.
         ImportError: onnx or onnxruntime is not installed; the message says how to.
 
     Example:
@@ -108,9 +117,11 @@ def to_onnx(
     """
     if streaming:
         initial_state(model)  # says what to change where the model cannot be streamed
+    if streaming + audio_input + batched > 1:
+        raise ValueError("choose one of streaming, audio_input and batched")
     weights = folded(model)
     examples = _calibrated(calibration, calibration_method, calibration_front_end, weights) if int8 else None
-    return _write(Path(path), _onnx(weights, examples, streaming=streaming))
+    return _write(Path(path), _onnx(weights, examples, streaming=streaming, audio_input=audio_input, batched=batched))
 
 
 def to_tflite(
@@ -121,6 +132,7 @@ def to_tflite(
     calibration: Sequence[ArrayLike] | None = None,
     calibration_method: str = DEFAULT_METHOD,
     calibration_front_end: Mapping[str, Any] | None = None,
+    audio_input: bool = False,
 ) -> Path:
     """Writes one TFLite file: `features` (1, T, F) float32 to `logits` (1, n_labels), for every T >= 1.
 
@@ -128,7 +140,7 @@ def to_tflite(
     """
     weights = folded(model)
     examples = _calibrated(calibration, calibration_method, calibration_front_end, weights) if int8 else None
-    return _write(Path(path), _tflite(weights, examples))
+    return _write(Path(path), _tflite(weights, examples, audio_input=audio_input))
 
 
 def export(
@@ -138,6 +150,8 @@ def export(
     calibration: Sequence[ArrayLike],
     evaluation: Sequence[ArrayLike],
     truth: Sequence[int] | None = None,
+    evaluation_audio: Sequence[ArrayLike] | None = None,
+    batched: bool = False,
     calibration_method: str = DEFAULT_METHOD,
     calibration_front_end: Mapping[str, Any] | None = None,
     tolerances: Tolerances | None = DEFAULT_TOLERANCES,
@@ -147,8 +161,9 @@ def export(
     """Writes and verifies `model.onnx`, `model.int8.onnx`, `model.tflite`, `model.int8.tflite`, `manifest.json`.
 
     For a model that can be streamed, there are `model.stream.onnx`, `model.stream.int8.onnx` and, where tflite-micro is
-    installed, `model.mcu.tflite` as well; the manifest says why one is left out. The same model, calibration and tools
-    give the same bytes. `README.md` is a model card; one that a person wrote or edited stays.
+    installed, `model.mcu.tflite` as well (the manifest says why one is left out); with `evaluation_audio`,
+    `model.audio.onnx`, `model.audio.tflite` and their int8 versions, which take audio. The same model, calibration and
+    tools give the same bytes. `README.md` is a model card; one that a person wrote or edited stays.
 
     Args:
         model: A trained model.
@@ -156,6 +171,9 @@ def export(
         calibration: (T, F) features of representative utterances, of training and not of evaluation.
         evaluation: (T, F) features that the files are compared to the model on.
         truth: Class index of each utterance of `evaluation`.
+        evaluation_audio: (n_samples,) waveforms that the features of `evaluation` were computed from; with them, the
+            files that take audio are written and verified as well.
+        batched: Also write `model.batch.onnx` and `model.batch.int8.onnx`, which take several utterances at once.
         calibration_method: As for `to_onnx`.
         calibration_front_end: As for `to_onnx`.
         tolerances: What is acceptable; `None` accepts everything that runs and leaves judging to the caller.
@@ -170,7 +188,7 @@ def export(
         ValueError: No or wrong calibration or evaluation, or weights that are not finite.
         ImportError: A tool is not installed; the message says how to.
     """
-    check_evaluation(evaluation, truth, len(model.config.labels))
+    check_evaluation(evaluation, truth, len(model.config.labels), evaluation_audio)
     weights = folded(model)
     examples = _calibrated(calibration, calibration_method, calibration_front_end, weights)
     recipes: dict[str, Callable[[], bytes]] = {
@@ -185,6 +203,14 @@ def export(
     left_out = _reason_without_micro(model.config)
     if left_out is None:
         recipes[MICRO] = lambda: micro_bytes(weights, examples.features)
+    if batched:
+        recipes["model.batch.onnx"] = lambda: _onnx(weights, None, batched=True)
+        recipes["model.batch.int8.onnx"] = lambda: _onnx(weights, examples, batched=True)
+    if evaluation_audio is not None:
+        recipes["model.audio.onnx"] = lambda: _onnx(weights, None, audio_input=True)
+        recipes["model.audio.int8.onnx"] = lambda: _onnx(weights, examples, audio_input=True)
+        recipes["model.audio.tflite"] = lambda: _tflite(weights, None, audio_input=True)
+        recipes["model.audio.int8.tflite"] = lambda: _tflite(weights, examples, audio_input=True)
     total = len(recipes) + len(evaluation)
     with atomic_folder(folder, last=MANIFEST) as temporary:
         for done, (name, write) in enumerate(recipes.items()):
@@ -205,6 +231,7 @@ def export(
             model,
             evaluation,
             truth,
+            audio=evaluation_audio,
             tolerances=tolerances,
             progress=None if progress is None else lambda done, _, what: progress(len(recipes) + done, total, what),
         )
@@ -218,26 +245,41 @@ def export(
     return manifest
 
 
-def _onnx(weights: FoldedSATN, calibration: _Calibration | None, *, streaming: bool = False) -> bytes:
+def _onnx(
+    weights: FoldedSATN,
+    calibration: _Calibration | None,
+    *,
+    streaming: bool = False,
+    audio_input: bool = False,
+    batched: bool = False,
+) -> bytes:
     try:
-        from satn_fast.export import onnx_graph, onnx_stream_graph
+        from satn_fast.export import onnx_audio_graph, onnx_graph, onnx_stream_graph
 
         if calibration is not None:
             from satn_fast.export import onnx_quantization
     except ImportError as error:
         raise ImportError(f'ONNX export needs onnx and onnxruntime ({error}): pip install "satn-fast[onnx]"') from error
-    metadata = Metadata(weights.config, "float32" if calibration is None else "int8", streaming)
-    model = onnx_stream_graph.build_step(weights) if streaming else onnx_graph.build(weights)
+    metadata = Metadata(
+        weights.config,
+        "float32" if calibration is None else "int8",
+        streaming,
+        least_samples(weights.config.front_end) if audio_input else None,
+        batched,
+    )
+    model = onnx_stream_graph.build_step(weights) if streaming else onnx_graph.build(weights, batched=batched)
     if calibration is not None:
         states = stream_state(weights.config) if streaming else ()
         model = onnx_quantization.quantized(model, calibration.features, calibration.method, states)
+    if audio_input:
+        model = onnx_audio_graph.with_audio_input(model, weights.config.front_end)
     return onnx_graph.finished(model, {ENTRY: metadata.to_json()})
 
 
-def _tflite(weights: FoldedSATN, calibration: _Calibration | None) -> bytes:
+def _tflite(weights: FoldedSATN, calibration: _Calibration | None, *, audio_input: bool = False) -> bytes:
     with quiet():
         try:
-            from satn_fast.export import tflite_file, tflite_graph
+            from satn_fast.export import tflite_audio_graph, tflite_file, tflite_graph
 
             if calibration is not None:
                 from satn_fast.export import tflite_quantization
@@ -245,10 +287,16 @@ def _tflite(weights: FoldedSATN, calibration: _Calibration | None) -> bytes:
             raise ImportError(
                 f'TFLite export needs TensorFlow and LiteRT ({error}): pip install "satn-fast[tflite]"'
             ) from error
-        metadata = Metadata(weights.config, "float32" if calibration is None else "int8")
+        metadata = Metadata(
+            weights.config,
+            "float32" if calibration is None else "int8",
+            least_samples=least_samples(weights.config.front_end) if audio_input else None,
+        )
         model = tflite_graph.convert(weights)
         if calibration is not None:
             model = tflite_quantization.quantized(model, calibration.features, calibration.method)
+        if audio_input:
+            model = tflite_audio_graph.with_audio_input(model, weights.config.front_end)
         return tflite_file.finished(model, metadata.to_json())
 
 
@@ -277,20 +325,25 @@ def _reason_without_micro(config: SATNConfig) -> str | None:
 def _entry(path: Path, config: SATNConfig) -> FileEntry:
     if path.name == MICRO:
         return _micro_entry(path, config)
-    frames = frames_of(config.front_end, UTTERANCE_SECONDS)
+    frames, samples = frames_of(config.front_end, UTTERANCE_SECONDS), _samples_of(config, UTTERANCE_SECONDS)
+    takes_audio, size = ".audio." in path.name, None if ".batch." in path.name else 1
+    heard = [_tensor("audio", [1, None]) if takes_audio else _tensor("features", [size, None, config.n_features])]
+    if size is None:
+        heard.append({"name": "lengths", "shape": [None], "dtype": "int64"})
+    shape = (samples,) if takes_audio else (frames, config.n_features)
     states = stream_state(config) if ".stream." in path.name else ()
     return FileEntry(
         name=path.name,
         bytes=path.stat().st_size,
         sha256=sha256(path),
-        inputs=[_tensor("features", [1, None, config.n_features]), *(state.described(state.name) for state in states)],
+        inputs=[*heard, *(state.described(state.name) for state in states)],
         outputs=[
-            _tensor("logits", [1, len(config.labels)]),
+            _tensor("logits", [size, len(config.labels)]),
             *(state.described(state.next_name) for state in states),
         ],
         quantization="int8" if ".int8." in path.name else "float32",
         macs_per_second=macs_per_second(config),
-        arena_bytes=arena_bytes(path, config.n_features, frames) if path.suffix == ".tflite" else None,
+        arena_bytes=arena_bytes(path, shape) if path.suffix == ".tflite" else None,
     )
 
 
@@ -309,6 +362,10 @@ def _micro_entry(path: Path, config: SATNConfig) -> FileEntry:
         macs_per_second=macs_per_second(config),
         arena_bytes=micro_arena_bytes(path),
     )
+
+
+def _samples_of(config: SATNConfig, seconds: float) -> int:
+    return round(seconds * int(config.front_end.get("sample_rate", 16000)))
 
 
 def _tensor(name: str, shape: list[int | None]) -> dict[str, Any]:

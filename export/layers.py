@@ -72,6 +72,10 @@ def layer_errors(path: str | Path, model: reference.SATN, features: Sequence[Arr
     exported = load(path)
     if exported.kind != "onnx":
         raise ExportError(f"{path}: layers are compared in .onnx files only")
+    if exported.takes_audio or exported.takes_batches:
+        raise ExportError(
+            f"{path}: layers are compared in files that take the features of one utterance; give that file"
+        )
     utterances = [exported.checked(array) for array in features]
     twin = reference_twin(model)
     session, tensors = _session(Path(path), _tensor_names(model.config.n_blocks))

@@ -20,11 +20,15 @@ class Metadata:
         config: Labels, front-end settings and every hyper-parameter.
         quantization: `"float32"` or `"int8"`.
         streaming: Whether the file computes one step of a stream; otherwise, a whole utterance.
+        least_samples: Length of the shortest audio of a file that takes audio; `None` if it takes features.
+        batched: Whether the file takes several utterances at once, with their lengths.
     """
 
     config: SATNConfig
     quantization: str
     streaming: bool = False
+    least_samples: int | None = None
+    batched: bool = False
 
     def to_json(self) -> str:
         """Gives the text that stands in the file; the same metadata gives the same text."""
@@ -34,6 +38,8 @@ class Metadata:
             "front_end": config["front_end"],
             "quantization": self.quantization,
             "streaming": self.streaming,
+            "least_samples": self.least_samples,
+            "batched": self.batched,
             "config": config,
         }
         return json.dumps(content, sort_keys=True, ensure_ascii=False)
@@ -52,8 +58,15 @@ class Metadata:
         try:
             content = json.loads(text)
             config = SATNConfig(**content["config"])
-            # Files from before there were streams do not say.
-            return cls(config, str(content["quantization"]), bool(content.get("streaming", False)))
+            samples = content.get("least_samples")
+            return cls(
+                config,
+                str(content["quantization"]),
+                # Files from before there were streams, audio or batches do not say.
+                streaming=bool(content.get("streaming", False)),
+                least_samples=None if samples is None else int(samples),
+                batched=bool(content.get("batched", False)),
+            )
         except (KeyError, TypeError, ValueError) as error:
             raise ExportError(f"{source}: has damaged {ENTRY} metadata ({error}); export the model again") from error
 

@@ -1,7 +1,7 @@
 """SATN as an ONNX graph, written node by node: the same weights always give the same bytes."""
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import onnx
@@ -15,6 +15,9 @@ from satn_fast.reference import RUNNING_PRIOR_FRAMES
 # LayerNormalization arrived with opset 17; ONNX Runtime reads it since 1.12 (2022).
 OPSET = 17
 IR_VERSION = 8
+
+# A window of 100 frames has four kinds of tiles, one of 5000 has eighty, which would take 100 MB.
+_MAX_KINDS_OF_TILES = 8
 
 
 class GraphBuilder:
@@ -52,20 +55,40 @@ class GraphBuilder:
         return self.node("Concat", parts, f"shape{len(self.nodes)}", axis=0)
 
 
-def build(weights: FoldedSATN) -> onnx.ModelProto:
-    """Builds the float32 graph: `features` (1, T, F) to `logits` (1, n_labels), for every T >= 1."""
+class Batch(NamedTuple):
+    """Several utterances in one tensor."""
+
+    size: str
+    """(1,): B."""
+    lengths: str
+    """(B, 1)."""
+    valid: str
+    """(B, 1, T): 1 for frames of the utterance, 0 for padding."""
+
+
+def build(weights: FoldedSATN, *, batched: bool = False) -> onnx.ModelProto:
+    """Builds the float32 graph: `features` (1, T, F) to `logits` (1, n_labels), for every T >= 1.
+
+    With `batched`, `features` (B, T, F) and `lengths` (B,) int64 to `logits` (B, n_labels).
+    """
     graph, config = GraphBuilder(), weights.config
-    n_frames = graph.node("Slice", [graph.node("Shape", ["features"], "features_shape"), *span(graph, 1, 2)], "frames")
-    h = _normalization(graph, weights, n_frames)
+    shape = graph.node("Shape", ["features"], "features_shape")
+    n_frames = graph.node("Slice", [shape, *span(graph, 1, 2)], "frames")
+    features, batch = "features", None
+    if batched:
+        size = graph.node("Slice", [shape, *span(graph, 0, 1)], "n_utterances")
+        features, batch = _without_padding(graph, config.n_features, n_frames, size)
+    h = _normalization(graph, features, weights, n_frames, batch)
     h = graph.node("Transpose", [h], "tcn_input", perm=[0, 2, 1])
     h = tcn(graph, h, weights.blocks, lambda x, conv, name: causal_convolution(graph, x, conv, name, conv.history))
-    h = _attention(graph, h, weights.attention, config.n_heads, config.attention_window, n_frames)
-    scores = graph.node("Transpose", [pooling_scores(graph, h, weights)], "pooling_scores_row", perm=[1, 0])
-    pooled = graph.node("MatMul", [graph.node("Softmax", [scores], "pooling_weights", axis=-1), h], "pooled")
-    linear(graph, pooled, weights.classifier, "logits")
+    h = _attention(graph, h, weights.attention, config.n_heads, config.attention_window, n_frames, batch)
+    linear(graph, _pooled(graph, h, weights, n_frames, batch), weights.classifier, "logits")
 
-    inputs = [helper.make_tensor_value_info("features", TensorProto.FLOAT, [1, "frames", config.n_features])]
-    outputs = [helper.make_tensor_value_info("logits", TensorProto.FLOAT, [1, len(config.labels)])]
+    rows: str | int = "batch" if batched else 1
+    inputs = [helper.make_tensor_value_info("features", TensorProto.FLOAT, [rows, "frames", config.n_features])]
+    if batched:
+        inputs.append(helper.make_tensor_value_info("lengths", TensorProto.INT64, [rows]))
+    outputs = [helper.make_tensor_value_info("logits", TensorProto.FLOAT, [rows, len(config.labels)])]
     return model_of(graph, inputs, outputs)
 
 
@@ -115,12 +138,32 @@ def count(graph: GraphBuilder, end: str, name: str, axes: list[int]) -> str:
     return graph.node("Unsqueeze", [numbers, graph.integers(*axes)], name)
 
 
-def _normalization(graph: GraphBuilder, weights: FoldedSATN, n_frames: str) -> str:
-    """(1, T, F) features to normalised (1, T, F)."""
+def _without_padding(graph: GraphBuilder, n_features: int, n_frames: str, size: str) -> tuple[str, Batch]:
+    """Features (B, T, F) with each utterance's last frame in place of its padding, whatever that holds, NaN included.
+
+    What is left to do is to keep these frames out of sums and weights over time; causal layers never look at them.
+    """
+    lengths = graph.node("Unsqueeze", ["lengths", graph.integer(1)], "lengths_column")
+    frame = count(graph, n_frames, "frame_of_batch", [0])
+    before_end = graph.node("Less", [frame, lengths], "is_valid")
+    valid = graph.node("Cast", [before_end], "valid_frames", to=TensorProto.FLOAT)
+    valid = graph.node("Unsqueeze", [valid, graph.integer(1)], "valid")
+    last = graph.node("Sub", [lengths, graph.integer(1)], "last_frames")
+    existing = graph.node(
+        "Max", [graph.node("Min", [frame, last], "frames_to_end"), graph.integer(0)], "existing_frames"
+    )
+    first = graph.node("Mul", [count(graph, size, "utterance", [1]), n_frames], "first_rows")
+    row = graph.node("Add", [first, existing], "existing_feature_rows")
+    rows = graph.node("Reshape", ["features", graph.integers(-1, n_features)], "feature_rows_of_batch")
+    return graph.node("Gather", [rows, row], "features_without_padding", axis=0), Batch(size, lengths, valid)
+
+
+def _normalization(graph: GraphBuilder, features: str, weights: FoldedSATN, n_frames: str, batch: Batch | None) -> str:
+    """(B, T, F) features to normalised (B, T, F)."""
     mode = weights.config.normalization
-    x = graph.node("Sub", ["features", graph.constant("mean", weights.mean)], "shifted")
+    x = graph.node("Sub", [features, graph.constant("mean", weights.mean)], "shifted")
     if mode == "utterance":
-        x = graph.node("Sub", [x, graph.node("ReduceMean", [x], "utterance_mean", axes=[1])], "centred")
+        x = graph.node("Sub", [x, _utterance_mean(graph, x, batch)], "centred")
     elif mode == "running":
         frame = graph.node("Cast", [count(graph, n_frames, "frame", [1])], "frame_as_float", to=TensorProto.FLOAT)
         start = graph.constant("first_divisor", 1.0 + RUNNING_PRIOR_FRAMES)
@@ -130,8 +173,18 @@ def _normalization(graph: GraphBuilder, weights: FoldedSATN, n_frames: str) -> s
     return graph.node("Mul", [x, graph.constant("inverse_std", weights.inverse_std)], "normalised")
 
 
+def _utterance_mean(graph: GraphBuilder, x: str, batch: Batch | None) -> str:
+    """(B, T, F) to (B, 1, F)."""
+    if batch is None:
+        return graph.node("ReduceMean", [x], "utterance_mean", axes=[1])
+    total = graph.node("MatMul", [batch.valid, x], "utterance_sum")
+    lengths = graph.node("Cast", [batch.lengths], "lengths_as_float", to=TensorProto.FLOAT)
+    divisor = graph.node("Unsqueeze", [lengths, graph.integer(2)], "frames_of_utterance")
+    return graph.node("Div", [total, divisor], "utterance_mean")
+
+
 def tcn(graph: GraphBuilder, h: str, blocks: Sequence[Block], convolve: Callable[[str, Convolution, str], str]) -> str:
-    """Residual blocks, (1, F, T) to (T, C); `convolve` adds the convolutions of more than one tap."""
+    """Residual blocks, (B, F, T) to (B * T, C); `convolve` adds the convolutions of more than one tap."""
     for i, block in enumerate(blocks):
         residual = h
         if block.project is not None:
@@ -139,13 +192,12 @@ def tcn(graph: GraphBuilder, h: str, blocks: Sequence[Block], convolve: Callable
         y = graph.node("Relu", [convolve(h, block.conv1, f"block{i}_conv1")], f"block{i}_relu1")
         y = graph.node("Relu", [convolve(y, block.conv2, f"block{i}_conv2")], f"block{i}_relu2")
         h = graph.node("Relu", [graph.node("Add", [y, residual], f"block{i}_sum")], f"block{i}_output")
-    return graph.node(
-        "Squeeze", [graph.node("Transpose", [h], "tcn_output", perm=[0, 2, 1]), graph.integer(0)], "encoded"
-    )
+    h = graph.node("Transpose", [h], "tcn_output", perm=[0, 2, 1])
+    return graph.node("Reshape", [h, graph.integers(-1, len(blocks[-1].conv2.bias))], "encoded")
 
 
 def causal_convolution(graph: GraphBuilder, x: str, convolution: Convolution, name: str, zeros: int = 0) -> str:
-    """Causal convolution with that many zero frames before the first, (1, Cin, T) to (1, Cout, T)."""
+    """Causal convolution with that many zero frames before the first, (B, Cin, T) to (B, Cout, T)."""
     weight = graph.constant(f"{name}_weight", convolution.weight.transpose(2, 1, 0))
     bias = graph.constant(f"{name}_bias", convolution.bias)
     return graph.node("Conv", [x, weight, bias], name, pads=[zeros, 0], dilations=[convolution.dilation])
@@ -158,12 +210,23 @@ def linear(graph: GraphBuilder, x: str, dense: Dense, name: str) -> str:
 
 
 def _attention(
-    graph: GraphBuilder, h: str, attention: Attention, n_heads: int, window: int | None, n_frames: str
+    graph: GraphBuilder,
+    h: str,
+    attention: Attention,
+    n_heads: int,
+    window: int | None,
+    n_frames: str,
+    batch: Batch | None,
 ) -> str:
-    """Self-attention, residual and LayerNorm, (T, C) to (T, C)."""
+    """Self-attention, residual and LayerNorm, (B * T, C) to (B * T, C)."""
     heads = (n_heads, len(attention.norm_scale) // n_heads)
     qkv = linear(graph, h, attention.query_key_value, "query_key_value")
-    y = _whole_utterance(graph, qkv, heads) if window is None else _windowed(graph, qkv, heads, window, n_frames)
+    if window is not None:
+        y = _windowed(graph, qkv, heads, window, n_frames, batch)
+    elif batch is None:
+        y = _whole_utterance(graph, qkv, heads)
+    else:
+        y = _whole_utterances(graph, qkv, heads, n_frames, batch)
     return attention_output(graph, h, y, attention)
 
 
@@ -187,56 +250,118 @@ def _whole_utterance(graph: GraphBuilder, qkv: str, heads: tuple[int, int]) -> s
     return graph.node("Reshape", [y, graph.integers(-1, n_heads * size)], "attended")
 
 
-def _windowed(graph: GraphBuilder, qkv: str, heads: tuple[int, int], window: int, n_frames: str) -> str:
-    """Every frame attends to the last `window` frames, in N tiles; (T, 3C) to (T, C).
+def _whole_utterances(graph: GraphBuilder, qkv: str, heads: tuple[int, int], n_frames: str, batch: Batch) -> str:
+    """Every frame attends to every frame of its utterance; (B * T, 3C) to (B * T, C)."""
+    n_heads, size = heads
+    parts = graph.node("Reshape", [qkv, graph.integers(-1, n_frames, 3 * n_heads, size)], "heads_of_frames")
+    parts = graph.node("Transpose", [parts], "heads", perm=[0, 2, 1, 3])
+    q, k, v = graph.node_with_outputs("Split", [parts], ["query", "key", "value"], axis=1)
+    scores = graph.node("MatMul", [q, graph.node("Transpose", [k], "keys", perm=[0, 1, 3, 2])], "scores")
+    y = attend(graph, scores, graph.node("Unsqueeze", [batch.valid, graph.integer(1)], "visible"), v)
+    y = graph.node("Transpose", [y], "attended_frames", perm=[0, 2, 1, 3])
+    return graph.node("Reshape", [y, graph.integers(-1, n_heads * size)], "attended")
 
-    Queries, keys and values of a tile are gathered in one go, head by head: padding, cutting and transposing them took
-    three times as long.
+
+def _windowed(
+    graph: GraphBuilder, qkv: str, heads: tuple[int, int], window: int, n_frames: str, batch: Batch | None
+) -> str:
+    """Every frame attends to the last `window` frames, in N tiles; (B * T, 3C) to (B * T, C).
+
+    Queries, keys and values are gathered with the place in the tile first, the tile second: ONNX Runtime multiplies
+    such matrices where they lie, and each frame is copied in one piece.
     """
     (n_heads, size), tiles = heads, Tiles.of_window(window)
-    rows = graph.node("Reshape", [qkv, graph.integers(-1, size)], "heads_of_frames")  # row: (frame, q/k/v, head)
+    rows = graph.node("Reshape", [qkv, graph.integers(-1, n_heads * size)], "parts_of_frames")  # row: (frame, q/k/v)
     ceiling = graph.node("Add", [n_frames, graph.integer(tiles.queries - 1)], "frames_and_tail")
     n_tiles = graph.node("Div", [ceiling, graph.integer(tiles.queries)], "tiles")
-    first = graph.node("Mul", [count(graph, n_tiles, "tile", [1]), graph.integer(tiles.queries)], "first_frame")
-    last = graph.node("Sub", [n_frames, graph.integer(1)], "last_frame")
+    tile, utterance = _index_in_utterance(graph, n_tiles, "tile", batch)
+    first = graph.node("Transpose", [tile], "tile_row", perm=[1, 0])
+    first = graph.node("Mul", [first, graph.integer(3 * tiles.queries)], "first_row")
+    n_rows = graph.node("Mul", [n_frames, graph.integer(3)], "rows_of_frames")
+    last = graph.node("Sub", [n_rows, graph.integer(3)], "last_row")
 
-    def frames(offsets: NDArray[np.int64], name: str) -> str:
-        """(N, len(offsets)) int64, frames relative to the first of each tile."""
-        return graph.node("Add", [first, graph.constant(f"{name}_offsets", offsets, np.int64)], f"{name}_frames")
+    def gathered(offsets: NDArray[np.int64], name: str, parts: dict[str, int]) -> list[str]:
+        """(n, N, H, D) of each part, at frames relative to the first of each tile; (n, 1) `offsets`.
 
-    def gathered(frames: str, part: int, name: str) -> str:
-        """(N, n) frames to (H, N, n, D); 0 queries, 1 keys, 2 values. Frames that do not exist give those that do."""
-        rows_of_head = part * n_heads + np.arange(n_heads)[:, None, None]
-        row = graph.node("Mul", [frames, graph.integer(3 * n_heads)], f"{name}_row_of_frame")
-        row = graph.node("Add", [row, graph.constant(f"{name}_rows", rows_of_head, np.int64)], f"{name}_row")
-        return graph.node("Gather", [rows, row], name, axis=0)
+        Frames that do not exist give those that do.
+        """
+        start = graph.constant(f"{name}_offsets", 3 * offsets[:, None], np.int64)
+        row = graph.node("Min", [graph.node("Add", [first, start], f"{name}_rows"), last], f"{name}_rows_to_end")
+        if offsets[0] < 0:
+            row = graph.node("Max", [row, graph.integer(0)], f"existing_{name}_rows")
+        if utterance is not None:
+            start = graph.node(
+                "Mul", [graph.node("Transpose", [utterance], f"{name}_utterance", perm=[1, 0]), n_rows], f"{name}_start"
+            )
+            row = graph.node("Add", [row, start], f"{name}_rows_in_batch")
+        result = []
+        for part, index in parts.items():
+            row_of_part = graph.node("Add", [row, graph.integer(index)], f"{part}_rows") if index else row
+            frames = graph.node("Gather", [rows, row_of_part], f"{part}_frames", axis=0)
+            result.append(graph.node("Reshape", [frames, graph.integers(0, 0, n_heads, size)], part))
+        return result
 
-    query_frames = frames(np.arange(tiles.queries), "query")
-    key_frames = frames(np.arange(-tiles.history, tiles.queries), "key")
-    existing_query = graph.node("Min", [query_frames, last], "existing_query_frames")
-    existing_key = graph.node(
-        "Max", [graph.node("Min", [key_frames, last], "key_frames_to_end"), graph.integer(0)], "existing_key_frames"
-    )
+    (query,) = gathered(np.arange(tiles.queries), "query", {"query": 0})
+    key, value = gathered(np.arange(-tiles.history, tiles.queries), "key_or_value", {"key": 1, "value": 2})
+    queries = graph.node("Transpose", [query], "queries_of_tiles", perm=[1, 2, 0, 3])
+    keys = graph.node("Transpose", [key], "keys_of_tiles", perm=[1, 2, 3, 0])
+    values = graph.node("Transpose", [value], "values_of_tiles", perm=[1, 2, 0, 3])
+    scores = graph.node("MatMul", [queries, keys], "scores")
+    y = attend(graph, scores, _visible(graph, tile, tiles), values)
 
-    not_before_start = graph.node("GreaterOrEqual", [key_frames, graph.integer(0)], "not_before_start")
-    heard = graph.node("Cast", [not_before_start], "heard", to=TensorProto.FLOAT)
-    heard = graph.node("Unsqueeze", [heard, graph.integer(1)], "heard_by_queries")
-    visible = graph.node("Mul", [heard, graph.constant("in_window", tiles.in_window())], "visible")
-
-    keys = graph.node("Transpose", [gathered(existing_key, 1, "key")], "keys", perm=[0, 1, 3, 2])
-    scores = graph.node("MatMul", [gathered(existing_query, 0, "query"), keys], "scores")
-    y = attend(graph, scores, visible, gathered(existing_key, 2, "value"))
-
-    # Back to (T, H, D), without the tail of the last tile.
+    # Back to (T, H, D), without the tail of the last tile. The row of frame t and head h is
+    # (t // queries * H + h) * queries + t % queries.
     y = graph.node("Reshape", [y, graph.integers(-1, size)], "attended_rows")
-    per_head = graph.node("Mul", [n_tiles, graph.integer(tiles.queries)], "rows_per_head")
-    head_start = graph.node("Mul", [graph.constant("head_index", np.arange(n_heads), np.int64), per_head], "head_start")
-    row = graph.node("Add", [count(graph, n_frames, "attended_frame", [1]), head_start], "attended_row")
+    frame, utterance = _index_in_utterance(graph, n_frames, "attended_frame", batch)
+    skipped = graph.node("Div", [frame, graph.integer(tiles.queries)], "tile_of_frame")
+    skipped = graph.node("Mul", [skipped, graph.integer((n_heads - 1) * tiles.queries)], "rows_of_other_heads")
+    head_start = graph.constant("head_start", np.arange(n_heads) * tiles.queries, np.int64)
+    row = graph.node("Add", [graph.node("Add", [frame, skipped], "row_of_first_head"), head_start], "attended_row")
+    if utterance is not None:
+        rows_of_utterance = graph.node("Mul", [n_tiles, graph.integer(n_heads * tiles.queries)], "rows_of_utterance")
+        start = graph.node("Mul", [utterance, rows_of_utterance], "attended_start")
+        row = graph.node("Add", [row, start], "attended_row_in_batch")
     y = graph.node("Gather", [y, row], "attended_frames", axis=0)
     return graph.node("Reshape", [y, graph.integers(-1, n_heads * size)], "attended")
 
 
-def attend(graph: GraphBuilder, scores: str, visible: str, values: str) -> str:
+def _index_in_utterance(graph: GraphBuilder, end: str, name: str, batch: Batch | None) -> tuple[str, str | None]:
+    """0 to `end` for each utterance after the other, (B * end, 1), and the utterance that each belongs to."""
+    if batch is None:
+        return count(graph, end, name, [1]), None
+    number = count(graph, graph.node("Mul", [end, batch.size], f"{name}s_of_batch"), f"{name}_of_batch", [1])
+    return graph.node("Mod", [number, end], name), graph.node("Div", [number, end], f"{name}_utterance")
+
+
+def _visible(graph: GraphBuilder, tile: str, tiles: Tiles) -> str:
+    """(N, 1, queries, keys): 1 where a query sees a key, else 0; `tile` is (N, 1).
+
+    All tiles are alike but the first few, whose keys begin before the utterance. Of windows that are not too long, the
+    runtime computes these few once, when it opens the file, and only copies them afterwards.
+    """
+    n_different = -(-tiles.history // tiles.queries) + 1
+    copied = n_different <= _MAX_KINDS_OF_TILES
+    kinds = graph.constant("kinds_of_tiles", np.arange(n_different)[:, None], np.int64) if copied else tile
+    start = graph.node("Mul", [kinds, graph.integer(tiles.queries)], "first_frame_of_kind")
+    offset = graph.constant("key_offsets", np.arange(-tiles.history, tiles.queries), np.int64)
+    exists = graph.node(
+        "GreaterOrEqual", [graph.node("Add", [start, offset], "frame_of_key"), graph.integer(0)], "exists"
+    )
+    exists = graph.node("Unsqueeze", [exists, graph.integers(1, 2)], "exists_for_queries")
+    oldest = graph.constant("oldest_offset", np.arange(tiles.queries)[:, None] - tiles.history, np.int64)
+    newest = graph.constant("newest_offset", np.arange(tiles.queries)[:, None], np.int64)
+    new_enough = graph.node("GreaterOrEqual", [offset, oldest], "new_enough")
+    old_enough = graph.node("LessOrEqual", [offset, newest], "old_enough")
+    in_window = graph.node("And", [new_enough, old_enough], "in_window")
+    visible = graph.node("And", [exists, in_window], "is_visible")
+    visible = graph.node("Cast", [visible], "visible_by_kind" if copied else "visible", to=TensorProto.FLOAT)
+    if not copied:
+        return visible
+    kind = graph.node("Min", [tile, graph.integer(n_different - 1)], "kind_of_tile")
+    return graph.node("Gather", [visible, graph.node("Squeeze", [kind, graph.integer(1)], "kind")], "visible", axis=0)
+
+
+def attend(graph: GraphBuilder, scores: str, visible: str, values: str, prefix: str = "") -> str:
     """Weighted sum of the values, (..., n, m) scores and (..., m, D) to (..., n, D); `visible` is 1 or 0.
 
     The softmax is over all keys; then hidden ones are set to zero, and the rest is divided by its sum. Scores of minus
@@ -244,10 +369,24 @@ def attend(graph: GraphBuilder, scores: str, visible: str, values: str) -> str:
     no hidden key may outweigh all visible ones by exp(87); if one does, the logits are NaN, which the runtime interface
     and verification refuse.
     """
-    weights = graph.node("Softmax", [scores], "weights_of_all_keys", axis=-1)
-    weights = graph.node("Mul", [weights, visible], "attention_weights")
-    total = graph.node("ReduceSum", [weights, graph.integer(-1)], "weight_of_visible", keepdims=1)
-    return graph.node("Div", [graph.node("MatMul", [weights, values], "weighted_values"), total], "attended_heads")
+    weights = graph.node("Softmax", [scores], f"{prefix}weights_of_all_keys", axis=-1)
+    weights = graph.node("Mul", [weights, visible], f"{prefix}attention_weights")
+    total = graph.node("ReduceSum", [weights, graph.integer(-1)], f"{prefix}weight_of_visible", keepdims=1)
+    weighted = graph.node("MatMul", [weights, values], f"{prefix}weighted_values")
+    return graph.node("Div", [weighted, total], f"{prefix}attended_heads")
+
+
+def _pooled(graph: GraphBuilder, h: str, weights: FoldedSATN, n_frames: str, batch: Batch | None) -> str:
+    """Attentive pooling, (B * T, C) to (B, C)."""
+    scores = pooling_scores(graph, h, weights)
+    if batch is None:
+        scores = graph.node("Transpose", [scores], "pooling_scores_row", perm=[1, 0])
+        return graph.node("MatMul", [graph.node("Softmax", [scores], "pooling_weights", axis=-1), h], "pooled")
+    n_channels = weights.config.channels
+    scores = graph.node("Reshape", [scores, graph.integers(-1, 1, n_frames)], "pooling_scores_rows")
+    frames = graph.node("Reshape", [h, graph.integers(-1, n_frames, n_channels)], "hidden_of_utterances")
+    pooled = attend(graph, scores, batch.valid, frames, "pooling_")
+    return graph.node("Reshape", [pooled, graph.integers(-1, n_channels)], "pooled")
 
 
 def pooling_scores(graph: GraphBuilder, h: str, weights: FoldedSATN) -> str:

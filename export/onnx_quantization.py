@@ -113,9 +113,14 @@ def _overrides(
 def _feeds(model: onnx.ModelProto, calibration: Sequence[Array], states: Sequence[StateTensor]) -> Iterator[list[Feed]]:
     """What goes into the graph for each utterance: all of it, or for a step the chunks of its stream."""
     session = _session(model) if states else None
+    batched = any(tensor.name == "lengths" for tensor in model.graph.input)
+
+    def lengths(features: Array) -> Feed:
+        return {"lengths": np.array([len(features)])} if batched else {}
+
     for features in calibration:
         if session is None:
-            yield [{"features": features[None]}]
+            yield [{"features": features[None]} | lengths(features)]
             continue
         state, feeds = {tensor.name: tensor.zeros() for tensor in states}, []
         for start in range(0, len(features), CHUNK_FRAMES):

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -44,6 +44,8 @@ class ExportedModel(ABC):
         kind: `"torch"`, `"onnx"` or `"tflite"`.
         config: Labels, front-end settings and hyper-parameters.
         quantization: `"float32"` or `"int8"`.
+        takes_audio: Whether the front end is inside, and audio goes in where features go into other models.
+        takes_batches: Whether it is an `ExportedBatch`.
     """
 
     kind: str
@@ -52,6 +54,9 @@ class ExportedModel(ABC):
         self.name = name
         self.config: SATNConfig = metadata.config
         self.quantization = metadata.quantization
+        self.takes_audio = metadata.least_samples is not None
+        self.takes_batches = metadata.batched
+        self._least_samples = metadata.least_samples or 0
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -63,41 +68,44 @@ class ExportedModel(ABC):
         """Keyword arguments of `satn_fast.LogMel` that give the features this model expects."""
         return dict(self.config.front_end)
 
-    def __call__(self, features: ArrayLike) -> Array:
+    def __call__(self, heard: ArrayLike) -> Array:
         """Scores every label.
 
         Args:
-            features: (T, F) from the front end of `front_end`, T >= 1, finite.
+            heard: (T, F) features from the front end of `front_end`, T >= 1, finite; for a model that takes audio,
+                (n_samples,) floating-point samples in [-1, 1] at that front end's rate.
 
         Returns:
             (n_labels,) float32 logits.
 
         Raises:
-            ExportError: Wrong shape, no frame, NaN or infinity among the features, or a damaged file.
+            ExportError: Wrong shape, no frame, audio too short for one, NaN or infinity, or a damaged file.
         """
-        checked = self.checked(features)
+        if self.takes_audio:
+            return self._finite(self._logits(self._checked_audio(heard)))
+        checked = self.checked(heard)
         if not len(checked):
             raise ExportError(f"{self.name}: features holds no frame; give audio longer than one analysis window")
         return self._finite(self._logits(checked))
 
-    def probabilities(self, features: ArrayLike) -> Array:
+    def probabilities(self, heard: ArrayLike) -> Array:
         """Gives the softmax of the logits, (n_labels,) float32; arguments and errors are those of a call."""
-        logits = self(features).astype(np.float64)
+        logits = self(heard).astype(np.float64)
         weights = np.exp(logits - logits.max())
         probabilities: Array = (weights / weights.sum()).astype(np.float32)
         return probabilities
 
-    def predict(self, features: ArrayLike) -> Prediction:
+    def predict(self, heard: ArrayLike) -> Prediction:
         """Decides for the most probable label; arguments and errors are those of a call."""
-        probabilities = self.probabilities(features)
+        probabilities = self.probabilities(heard)
         return Prediction(
             label=self.labels[int(probabilities.argmax())],
             scores={label: float(p) for label, p in zip(self.labels, probabilities, strict=True)},
         )
 
     @abstractmethod
-    def _logits(self, features: Array) -> Array:
-        """Runs checked (T, F) features; the result has `n_labels` elements."""
+    def _logits(self, heard: Array) -> Array:
+        """Runs checked (T, F) features, or (n_samples,) audio; the result has `n_labels` elements."""
 
     def checked(self, features: ArrayLike) -> Array:
         """Features as (T, F) float32, T >= 0.
@@ -115,6 +123,27 @@ class ExportedModel(ABC):
         if not np.isfinite(array).all():
             raise ExportError(f"{self.name}: features holds NaN or infinity; check the audio")
         return array
+
+    def _checked_audio(self, audio: ArrayLike) -> Array:
+        """Audio as (n_samples,) float32, long enough for a frame."""
+        array, rate = np.asarray(audio), self.front_end.get("sample_rate", 16000)
+        if array.ndim != 1 or not np.issubdtype(array.dtype, np.floating):
+            raise ExportError(
+                f"{self.name}: takes audio, (samples,) floating-point numbers in [-1, 1] at {rate} Hz; it was given "
+                f"{array.dtype} of shape {array.shape}"
+            )
+        if len(array) < self._least_samples:
+            raise ExportError(
+                f"{self.name}: audio has {len(array)} samples, too short for one frame; give at least "
+                f"{self._least_samples} samples at {rate} Hz"
+            )
+        if not np.isfinite(array).all():
+            raise ExportError(f"{self.name}: audio holds NaN or infinity; repair or drop the damaged part")
+        return np.ascontiguousarray(array, dtype=np.float32)
+
+    @property
+    def _input(self) -> str:
+        return "audio" if self.takes_audio else "features"
 
     def _finite(self, logits: Array) -> Array:
         """The runtime's logits as (n_labels,), refused where one is not finite."""
@@ -228,8 +257,8 @@ class ExportedStream(ExportedModel):
         self._state, self._frames = state, self._frames + len(checked)
         return self._last
 
-    def _logits(self, features: Array) -> Array:
-        logits, _ = self._run(features, self._silence(), self.chunk_frames)
+    def _logits(self, heard: Array) -> Array:
+        logits, _ = self._run(heard, self._silence(), self.chunk_frames)
         assert logits is not None
         return logits
 
@@ -307,11 +336,11 @@ class _TorchModel(ExportedModel):
             )
         super().__init__(str(path), Metadata(self._model.config, "float32"))
 
-    def _logits(self, features: Array) -> Array:
+    def _logits(self, heard: Array) -> Array:
         import torch
 
         with torch.inference_mode():
-            logits: Array = self._model(torch.from_numpy(features)[None]).logits.numpy()
+            logits: Array = self._model(torch.from_numpy(heard)[None]).logits.numpy()
         return logits
 
 
@@ -331,7 +360,8 @@ def _onnx_model(path: Path, n_threads: int) -> ExportedModel:
     except Exception as error:  # the runtime's errors share no base class
         raise _damaged(path, error) from error
     metadata = _own_metadata(path, properties.get(ENTRY))
-    return (_OnnxStream if metadata.streaming else _OnnxModel)(path, session, metadata)
+    kind = _OnnxStream if metadata.streaming else ExportedBatch if metadata.batched else _OnnxModel
+    return kind(path, session, metadata)
 
 
 class _OnnxModel(ExportedModel):
@@ -344,9 +374,64 @@ class _OnnxModel(ExportedModel):
         self._session = session
         _check_interface(self, *_onnx_interface(session))
 
-    def _logits(self, features: Array) -> Array:
-        logits: Array = _run_onnx(self._session, ["logits"], {"features": features[None]}, self.name)[0]
+    def _logits(self, heard: Array) -> Array:
+        logits: Array = _run_onnx(self._session, ["logits"], {self._input: heard[None]}, self.name)[0]
         return logits
+
+
+class ExportedBatch(ExportedModel):
+    """A trained model that takes several utterances at once: an `.onnx` file with `features` and `lengths`.
+
+    Calling the object, `probabilities` and `predict` score one utterance.
+
+    Example:
+        >>> import tempfile, satn_fast
+        >>> from satn_fast.export import to_onnx
+        >>> model = satn_fast.SATN(satn_fast.SATNConfig.preset("micro", labels=("calm", "angry"))).eval()
+        >>> exported = load(to_onnx(model, Path(tempfile.mkdtemp()) / "model.batch.onnx", batched=True))
+        >>> short, long = np.ones((30, 120)), np.ones((50, 120))
+        >>> logits = exported.batch([short, long])
+        >>> logits.shape, bool(np.allclose(logits[0], exported(short), atol=1e-5))
+        ((2, 2), True)
+    """
+
+    kind = "onnx"
+
+    def __init__(self, path: Path, session: Any, metadata: Metadata) -> None:
+        super().__init__(str(path), metadata)
+        self._session = session
+        _check_interface(self, *_onnx_interface(session))
+
+    def batch(self, features: Sequence[ArrayLike]) -> Array:
+        """Scores every label for every utterance; each as if it were alone.
+
+        Args:
+            features: (T, F) of each utterance, from the front end of `front_end`, T >= 1, finite.
+
+        Returns:
+            (B, n_labels) float32 logits.
+
+        Raises:
+            ExportError: There are no utterances, or one cannot be used; the message counts from 0.
+        """
+        if not len(features):
+            raise ExportError(f"{self.name}: there are no utterances; give at least one")
+        rows = []
+        for index, utterance in enumerate(features):
+            rows.append(self.checked(utterance))
+            if not len(rows[-1]):
+                raise ExportError(f"{self.name}: utterance {index} holds no frame; leave it out")
+        lengths = np.array([len(row) for row in rows], np.int64)
+        padded = np.zeros((len(rows), lengths.max(), self.config.n_features), np.float32)
+        for target, row in zip(padded, rows, strict=True):
+            target[: len(row)] = row
+        logits = _run_onnx(self._session, ["logits"], {"features": padded, "lengths": lengths}, self.name)[0]
+        if not np.isfinite(logits).all():
+            raise ExportError(f"{self.name}: gives logits that are not finite; export the model again")
+        return np.asarray(logits, dtype=np.float32)
+
+    def _logits(self, heard: Array) -> Array:
+        return self.batch([heard])
 
 
 class _OnnxStream(ExportedStream):
@@ -400,14 +485,15 @@ class _LiteRTModel(ExportedModel):
                 runs = {name: list(detail["shape_signature"]) for name, detail in self._run.get_input_details().items()}
                 gives = {name: list(detail["shape"]) for name, detail in self._run.get_output_details().items()}
                 assert len(inputs) == len(outputs) == 1
-                self._run(features=np.zeros((1, 1, self.config.n_features), np.float32))
+                shortest = (1, self._least_samples) if self.takes_audio else (1, 1, self.config.n_features)
+                self._run(**{self._input: np.zeros(shortest, np.float32)})
         except Exception as error:  # ValueError and RuntimeError, KeyError from a foreign signature
             raise _damaged(path, error) from error
         _check_interface(self, runs, gives)
 
-    def _logits(self, features: Array) -> Array:
+    def _logits(self, heard: Array) -> Array:
         try:
-            logits: Array = self._run(features=features[None])["logits"]
+            logits: Array = self._run(**{self._input: heard[None]})["logits"]
         except (RuntimeError, ValueError) as error:
             raise _damaged(Path(self.name), error) from error
         return logits
@@ -437,13 +523,16 @@ def _check_interface(
     states: tuple[StateTensor, ...] = (),
 ) -> None:
     """Refuses a file whose graph does not fit its metadata."""
-    width, n_labels = inputs.get("features", [None])[-1], outputs.get("logits", [None])[-1]
+    heard, n_labels = inputs.get(model._input, []), outputs.get("logits", [None])[-1]
+    takes_it = len(heard) == 2 if model.takes_audio else heard[-1:] == [model.config.n_features]
     before = {state.name: list(state.shape) for state in states}
+    if model.takes_batches and len(inputs.get("lengths", [])) == 1:
+        before = {"lengths": inputs["lengths"]}
     after = {state.next_name: list(state.shape) for state in states}
     fits = (
-        width == model.config.n_features
+        takes_it
         and n_labels == len(model.labels)
-        and {name: shape for name, shape in inputs.items() if name != "features"} == before
+        and {name: shape for name, shape in inputs.items() if name != model._input} == before
         and {name: shape for name, shape in outputs.items() if name != "logits"} == after
     )
     if not fits:

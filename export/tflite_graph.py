@@ -22,11 +22,21 @@ def convert(weights: FoldedSATN) -> bytes:
 
     Only built-in operators are used. The same weights always give the same bytes.
     """
-    signature = [tf.TensorSpec([1, None, weights.config.n_features], tf.float32, name="features")]
-    function = tf.function(forward(weights), input_signature=signature).get_concrete_function()
+    features = tf.TensorSpec([1, None, weights.config.n_features], tf.float32, name="features")
+    return converted(forward(weights), features)
+
+
+def converted(function: Callable[[Tensor], dict[str, Tensor]], signature: Tensor) -> bytes:
+    """Gives the float32 flatbuffer of a function of one tensor.
+
+    Args:
+        function: Gives its results by their names.
+        signature: A `tf.TensorSpec`: name and shape of the tensor.
+    """
+    concrete = tf.function(function, input_signature=[signature]).get_concrete_function()
     keeps_function_alive = tf.Module()
-    keeps_function_alive.function = function
-    converter = tf.lite.TFLiteConverter.from_concrete_functions([function], keeps_function_alive)
+    keeps_function_alive.function = concrete
+    converter = tf.lite.TFLiteConverter.from_concrete_functions([concrete], keeps_function_alive)
     converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
     model: bytes = converter.convert()
     return model

@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -41,6 +42,8 @@ class Tolerances:
 
 
 DEFAULT_TOLERANCES = Tolerances()
+
+_NO_AUDIO = "takes audio, and there is none to compare on; give the utterances' waveforms"
 
 # In sets of that many utterances, one whose decision hangs in the balance is no reason to refuse a file.
 LEAST_FOR_ONE_EXCEPTION = 10
@@ -84,6 +87,7 @@ def verify(
     features: Sequence[ArrayLike],
     truth: Sequence[int] | None = None,
     *,
+    audio: Sequence[ArrayLike] | None = None,
     tolerances: Tolerances | None = None,
     n_threads: int = 1,
     progress: Progress | None = None,
@@ -95,6 +99,7 @@ def verify(
         model: The checkpoint.
         features: (T, F) features of each utterance of the evaluation set.
         truth: Class index of each utterance.
+        audio: (n_samples,) waveforms that the features were computed from, for the files that take audio.
         tolerances: What is acceptable.
         n_threads: Threads of each runtime.
         progress: Called with (done, total, what) after each utterance.
@@ -104,18 +109,19 @@ def verify(
 
     Raises:
         ExportError: There is no manifest or it is damaged.
-        ValueError: There are no utterances, or not one class index for each.
+        ValueError: There are no utterances, or not one class index, or one waveform, for each.
     """
     folder = Path(folder)
     utterances = [np.asarray(array, dtype=np.float32) for array in features]
-    check_evaluation(utterances, truth, len(model.config.labels))
+    check_evaluation(utterances, truth, len(model.config.labels), audio)
+    waveforms = None if audio is None else [np.asarray(array) for array in audio]
     tolerances = _with_one_exception(tolerances or DEFAULT_TOLERANCES, len(utterances), truth)
     manifest = Manifest.read(folder)
     expected = _reference_logits(model, utterances)
 
     opened = {entry.name: _opened(folder, entry, model, n_threads) for entry in manifest.files}
     runnable = {name: result for name, result in opened.items() if isinstance(result, ExportedModel)}
-    logits, failures = _run_in_turn(runnable, utterances, progress)
+    logits, failures = _run_in_turn(runnable, utterances, waveforms, progress)
     reports = _manifest_complaints(folder, manifest, model)
     for entry in manifest.files:
         problem = opened[entry.name] if entry.name not in runnable else failures.get(entry.name)
@@ -147,7 +153,12 @@ def unweighted_accuracy(truth: Sequence[int], decision: ArrayLike) -> float:
     return float(recall_score(truth, decision, labels=np.unique(truth), average="macro"))
 
 
-def check_evaluation(utterances: Sequence[ArrayLike], truth: Sequence[int] | None, n_labels: int) -> None:
+def check_evaluation(
+    utterances: Sequence[ArrayLike],
+    truth: Sequence[int] | None,
+    n_labels: int,
+    audio: Sequence[ArrayLike] | None = None,
+) -> None:
     """Refuses an evaluation set that is empty or whose classes do not fit.
 
     Raises:
@@ -155,6 +166,8 @@ def check_evaluation(utterances: Sequence[ArrayLike], truth: Sequence[int] | Non
     """
     if not utterances:
         raise ValueError("features is empty; give at least one utterance to verify with")
+    if audio is not None and len(audio) != len(utterances):
+        raise ValueError(f"audio has {len(audio)} waveforms, features has {len(utterances)}; give one each")
     if truth is None:
         return
     if len(truth) != len(utterances):
@@ -219,21 +232,27 @@ class _Run:
 
 
 def _run_in_turn(
-    models: dict[str, ExportedModel], utterances: Sequence[Array], progress: Progress | None
+    models: dict[str, ExportedModel],
+    utterances: Sequence[Array],
+    waveforms: Sequence[NDArray[Any]] | None,
+    progress: Progress | None,
 ) -> tuple[dict[str, _Run], dict[str, str]]:
     """Runs every utterance through every model, one model after the other, so that all see the same machine."""
     logits: dict[str, list[Array]] = {name: [] for name in models}
     seconds: dict[str, list[float]] = {name: [] for name in models}
     failures: dict[str, str] = {}
+    if waveforms is None:
+        failures = {name: _NO_AUDIO for name, model in models.items() if model.takes_audio}
     every = -(-len(utterances) // TIMED_UTTERANCES)
     for done, features in enumerate(utterances):
         for name, model in models.items():
             if name in failures:
                 continue
+            heard = waveforms[done] if waveforms is not None and model.takes_audio else features
             try:
-                logits[name].append(model(features))
+                logits[name].append(model(heard))
                 if done % every == 0:
-                    seconds[name].append(_seconds(model, features))
+                    seconds[name].append(_seconds(model, heard))
             except ExportError as error:
                 failures[name] = str(error).removeprefix(f"{model.name}: ")
         if progress is not None:
@@ -246,10 +265,10 @@ def _run_in_turn(
     return runs, failures
 
 
-def _seconds(model: ExportedModel, features: Array) -> float:
+def _seconds(model: ExportedModel, heard: NDArray[Any]) -> float:
     """Time of one run, after one that prepared the runtime for this length."""
     start = time.perf_counter()
-    model(features)
+    model(heard)
     return time.perf_counter() - start
 
 

@@ -5,9 +5,21 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from satn_fast.audio import AudioError, read_audio
+from satn_fast.audio import Audio, AudioError, read_audio
 from satn_fast.cli.terminal import warn
 from satn_fast.frontend import LogMel
+
+
+def audio_of(file: Path, front_end: LogMel, *, mix: bool = False) -> Audio:
+    """An audio file at the front end's rate, resampled where needed.
+
+    Raises:
+        AudioError: The file cannot be read.
+    """
+    audio = read_audio(file, front_end.sample_rate, mix=mix)
+    if audio.resampled:
+        warn(f"{file}: resampled from {audio.original_rate} Hz to {audio.sample_rate} Hz")
+    return audio
 
 
 def features_of(file: Path, front_end: LogMel, *, mix: bool = False) -> NDArray[np.float32]:
@@ -16,9 +28,7 @@ def features_of(file: Path, front_end: LogMel, *, mix: bool = False) -> NDArray[
     Raises:
         AudioError: The file cannot be read, or is too short for one frame.
     """
-    audio = read_audio(file, front_end.sample_rate, mix=mix)
-    if audio.resampled:
-        warn(f"{file}: resampled from {audio.original_rate} Hz to {audio.sample_rate} Hz")
+    audio = audio_of(file, front_end, mix=mix)
     features = front_end(audio.waveform)
     if not len(features):
         raise AudioError(

@@ -107,7 +107,12 @@ def _load(model: Path) -> "SATN | ExportedModel":
             "all of its predictions with satn-fast compare"
         )
     # A checkpoint recognises several utterances at once, and shows its attention.
-    return SATN.from_pretrained(model) if model.is_dir() else load(model)
+    if model.is_dir():
+        return SATN.from_pretrained(model)
+    exported = load(model)
+    if exported.takes_audio:
+        raise ValueError(f"{model}: takes audio; evaluate the file beside it that takes features, they decide alike")
+    return exported
 
 
 def _utterances(manifest: Path, labels: Sequence[str], on_error: OnError) -> "list[Utterance]":

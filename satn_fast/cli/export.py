@@ -46,6 +46,12 @@ def export(
         CalibrationMethod,
         typer.Option(help="minmax never clips; percentile leaves out the outermost ten-thousandth of the values."),
     ] = CalibrationMethod.minmax,
+    audio_input: Annotated[
+        bool, typer.Option("--audio-input", help="Also write model.audio.*, which take audio: the front end is inside.")
+    ] = False,
+    batched: Annotated[
+        bool, typer.Option("--batched", help="Also write model.batch.*.onnx, which take several utterances at once.")
+    ] = False,
     min_agreement: Agreement = 0.95,
     max_ua_loss: Loss = 0.02,
 ) -> None:
@@ -78,6 +84,8 @@ def export(
                 calibration=examples.features,
                 evaluation=compared.features,
                 truth=compared.truth,
+                evaluation_audio=_waveforms(compared, model) if audio_input else None,
+                batched=batched,
                 calibration_method=calibration_method.value,
                 tolerances=Tolerances(int8_agreement=min_agreement, ua_loss=max_ua_loss),
                 training=training_record(checkpoint),
@@ -125,12 +133,15 @@ def verify(
             model,
             compared.features,
             compared.truth,
+            audio=_waveforms(compared, model) if _takes_audio(folder) else None,
             tolerances=Tolerances(int8_agreement=min_agreement, ua_loss=max_ua_loss),
             progress=_advance(bars, "verifying"),
         )
     if layers:
         for report in reports:
-            if report.name.endswith(".int8.onnx") and report.agreement is not None:
+            # Behind the front end, and in a batch, the layers are those of model.int8.onnx.
+            shown = report.name in ("model.int8.onnx", "model.stream.int8.onnx")
+            if shown and report.agreement is not None:
                 _show_layers(report.name, layer_errors(folder / report.name, model, compared.features))
     _show(reports, {file.name: file.bytes for file in Manifest.read(folder).files})
 
@@ -139,6 +150,7 @@ def verify(
 class _Utterances:
     """Features (T, F) of each utterance, and its class index where the model knows all labels."""
 
+    utterances: "Sequence[Utterance]"
     features: list[NDArray[np.float32]]
     truth: list[int] | None
 
@@ -161,7 +173,23 @@ def _features(manifest: Path, utterances: "Sequence[Utterance]", model: "SATN", 
     if unknown:
         warn(f"{manifest}: the model does not know {', '.join(unknown)}; comparing decisions only, not accuracy")
     truth = None if unknown else [labels.index(utterance.label) for utterance in utterances]
-    return _Utterances([frames.numpy() for frames in features], truth)
+    return _Utterances(utterances, [frames.numpy() for frames in features], truth)
+
+
+def _waveforms(read: _Utterances, model: "SATN") -> list[NDArray[np.float32]]:
+    """Audio (n_samples,) of each utterance, at the front end's rate."""
+    from satn_fast import LogMel
+    from satn_fast.audio import read_audio
+    from satn_fast.training.extraction import part_of
+
+    rate = LogMel(**model.config.front_end).sample_rate
+    return [part_of(utterance, read_audio(utterance.file, rate)) for utterance in read.utterances]
+
+
+def _takes_audio(folder: Path) -> bool:
+    from satn_fast.export import Manifest
+
+    return any(tensor["name"] == "audio" for file in Manifest.read(folder).files for tensor in file.inputs)
 
 
 def _advance(bars: Progress, description: str) -> Callable[[int, int, str], None]:

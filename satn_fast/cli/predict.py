@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from satn_fast.cli.audio import features_of
+from satn_fast.cli.audio import audio_of, features_of
 from satn_fast.cli.terminal import output, results, warn
 from satn_fast.frontend import LogMel
 
@@ -105,7 +105,10 @@ def _predict_files(model: Path, files: list[Path], *, as_json: bool, as_csv: boo
     predictions: list[Prediction] = []
     for file in files:
         try:
-            prediction = recogniser.predict(features_of(file, front_end, mix=mix))
+            if recogniser.takes_audio:
+                prediction = recogniser.predict(audio_of(file, front_end, mix=mix).waveform)
+            else:
+                prediction = recogniser.predict(features_of(file, front_end, mix=mix))
         except (ValueError, OSError) as error:
             warn(" ".join(str(error).split()))
             continue

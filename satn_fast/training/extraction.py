@@ -214,7 +214,7 @@ def _read(job: _Job, front_end: LogMel) -> _Job:
         return job
     try:
         audio = read_audio(job.utterance.file, front_end.sample_rate)
-        waveform = _part(job.utterance, audio)
+        waveform = part_of(job.utterance, audio)
     except AudioError as error:
         return replace(job, error=error)
     if job.speed != 1.0 or job.gain:
@@ -235,8 +235,12 @@ def _with_frames(job: _Job, frames: Frames | None, front_end: LogMel) -> _Job:
     return replace(job, waveform=None, frames=found.astype(np.float32, copy=False))
 
 
-def _part(utterance: Utterance, audio: Audio) -> NDArray[np.float32]:
-    """The samples between the utterance's start and end."""
+def part_of(utterance: Utterance, audio: Audio) -> NDArray[np.float32]:
+    """The samples between the utterance's start and end.
+
+    Raises:
+        AudioError: The part starts after the end of the audio.
+    """
     sample_rate = audio.sample_rate
     start = round((utterance.start or 0.0) * sample_rate)
     end = None if utterance.end is None else round(utterance.end * sample_rate)

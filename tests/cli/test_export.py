@@ -156,3 +156,22 @@ def test_a_folder_that_was_not_exported_is_refused(satn_fast, checkpoint, corpus
     result = satn_fast("verify", tmp_path / "model", "--checkpoint", checkpoint, "--manifest", corpus)
     assert result.code == 1
     assert "manifest.json" in result.errors
+
+
+def test_audio_input_gives_files_that_predict_from_audio(satn_fast, checkpoint, corpus, tmp_path):
+    options = ["--calibration", corpus, "--evaluation", corpus, "-o", tmp_path / "out", "--audio-input"]
+    result = satn_fast("export", checkpoint, *options, "--min-agreement", 0.5, "--max-ua-loss", 0.5)
+    assert result.code == 0, result.errors
+    written = {path.name for path in (tmp_path / "out").iterdir()}
+    assert {"model.audio.onnx", "model.audio.int8.onnx", "model.audio.tflite", "model.audio.int8.tflite"} < written
+    command = ["verify", tmp_path / "out", "--checkpoint", checkpoint, "--manifest", corpus, "--layers"]
+    assert satn_fast(*command, "--min-agreement", 0.5, "--max-ua-loss", 0.5).code == 0
+    clip = corpus.parent / "0.wav"
+    predicted = [
+        json.loads(satn_fast("predict", tmp_path / "out" / name, clip, "--json").output)[0]["scores"]
+        for name in ("model.audio.onnx", "model.onnx")
+    ]
+    assert predicted[0] == pytest.approx(predicted[1], abs=1e-3)
+    refused = satn_fast("evaluate", tmp_path / "out" / "model.audio.onnx", corpus)
+    assert refused.code == 1
+    assert "evaluate the file beside it that takes features" in refused.errors

@@ -117,8 +117,8 @@ def test_macs_are_those_that_torch_counts(window):
 
 def test_arena_of_a_window_grows_with_the_utterance_and_not_with_its_square(exported):
     path = exported.folder / "model.tflite"
-    short, long = (arena_bytes(path, 48, n_frames) for n_frames in (1000, 4000))
+    short, long = (arena_bytes(path, (n_frames, 48)) for n_frames in (1000, 4000))
     assert short >= 1000 * 4 * (48 + 32)
     assert 3.5 * short < long < 4.5 * short
-    assert exported.manifest.files[2].arena_bytes == arena_bytes(path, 48, 300)
+    assert exported.manifest.files[2].arena_bytes == arena_bytes(path, (300, 48))
     assert np.log10(exported.manifest.files[2].arena_bytes) < 6

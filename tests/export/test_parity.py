@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from satn_fast import reference
-from satn_fast.export import load, to_onnx, to_tflite
+from satn_fast.export import ExportError, load, to_onnx, to_tflite
 from tests.export import speechlike
 
 LENGTHS = (1, 2, 19, 20, 21, 37, 300, 1203)
@@ -69,3 +69,45 @@ def test_model_with_nan_is_refused(tmp_path):
     with pytest.raises(ValueError, match=r"classifier\.bias holds NaN"):
         to_onnx(model, tmp_path / "model.onnx")
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("write", "name"),
+    [
+        (to_onnx, "model.onnx"),
+        (to_tflite, "model.tflite"),
+        (lambda model, path: to_onnx(model, path, streaming=True), "model.stream.onnx"),
+    ],
+)
+def test_hidden_key_that_drowns_all_visible_ones_is_refused_and_not_computed_wrong(tmp_path, write, name):
+    model = speechlike.untrained()
+    features = speechlike.utterance(np.random.default_rng(5), 300, 1)
+    with torch.no_grad():
+        model.encoder.attention.query.weight.mul_(1e3)  # scores in the thousands: what is hidden wins by exp(87)
+    assert np.isfinite(reference_logits(model, features)).all()
+    exported = load(write(model, tmp_path / name))
+    with pytest.raises(ExportError, match="gives logits that are not finite"):
+        exported(features)
+
+
+def test_scores_that_differ_by_eighty_are_computed_right(tmp_path):
+    model = speechlike.untrained()
+    features = speechlike.utterance(np.random.default_rng(5), 300, 1)
+    with torch.no_grad():
+        attention = model.encoder.attention
+        found = {}
+        hooks = [
+            layer.register_forward_hook(lambda module, inputs, output, name=name: found.update({name: output[0]}))
+            for name, layer in (("query", attention.query), ("key", attention.key))
+        ]
+        model(torch.from_numpy(features)[None])
+        for hook in hooks:
+            hook.remove()
+        heads = (-1, model.config.n_heads, model.config.head_size)
+        scores = torch.einsum("qhd,khd->hqk", found["query"].reshape(heads), found["key"].reshape(heads))
+        spread = float((scores.amax(-1) - scores.amin(-1)).max()) * model.config.head_size**-0.5
+        attention.query.weight.mul_(80.0 / spread)
+        attention.query.bias.mul_(80.0 / spread)
+    expected = reference_logits(model, features)
+    for write, name in ((to_onnx, "model.onnx"), (to_tflite, "model.tflite")):
+        np.testing.assert_allclose(load(write(model, tmp_path / name))(features), expected, atol=1e-3)
