@@ -5,7 +5,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 
-.PHONY: setup demo test lint tidy benchmark fuzz clean
+.PHONY: setup demo test lint docs tidy benchmark fuzz clean
 
 setup: $(INSTALLED)
 
@@ -30,6 +30,10 @@ lint: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/clang-format --dry-run --Werror $(shell find csrc examples -name '*.[ch]' -o -name '*.[ch]pp')
+
+# The documents as a site in build/site, with the API from the docstrings; a dead link is an error.
+docs: setup
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 
 # clang-tidy over the C and C++ code, as CMake compiles it (the fuzzer and the example are not built here, and are named);
 # whatever .clang-tidy asks for is an error.

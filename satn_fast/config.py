@@ -20,7 +20,7 @@ def _default_front_end() -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class SATNConfig:
-    """The hyper-parameters of a SATN (DESIGN: normalisation, TCN, self-attention, pooling, classifier).
+    """The hyper-parameters of a SATN (normalisation, TCN, self-attention, pooling, classifier).
 
     Args:
         labels: Names of the classes, in the order of the logits.

@@ -25,21 +25,17 @@ class LogMel:
 
     Every preset takes 25 ms windows every 10 ms and equals its tool:
 
-    ============== ===================================================================================================
-    preset         equal to
-    ============== ===================================================================================================
-    kaldi          Kaldi ``compute-fbank-feats`` with ``--dither=0`` (kaldi-native-fbank): DC removal and
-                   pre-emphasis within each frame, Povey window, power spectrum, 20 Hz to Nyquist, natural logarithm
-    kaldi-hamming  the same with a Hamming window (FunASR)
-    htk            openSMILE: ``cVectorPreemphasis``, ``cWindower`` (Hamming), ``cMelspec`` (HTK-compatible, power,
-                   0 to 8000 Hz, or to Nyquist where that is lower), ``cVectorOperation`` (log). Where 25 ms are no
-                   whole number of samples (11025, 22050, 44100 Hz), openSMILE's filters are off by a thousandth,
-                   and at some rates it drops the last band's last bin; these two are not imitated
-    psf            ``python_speech_features.logfbank``: pre-emphasis over the signal, rectangular window, the last
-                   frame filled with zeros
-    torchaudio     ``MelSpectrogram(n_fft=512, win_length=400, hop_length=160)``, then ``ln(max(x, 1e-10))``
-    librosa        ``melspectrogram(n_fft=512, win_length=400, hop_length=160)``, then ``power_to_db(top_db=80)``
-    ============== ===================================================================================================
+    - ``kaldi``: Kaldi ``compute-fbank-feats`` with ``--dither=0`` (kaldi-native-fbank): DC removal and pre-emphasis
+      within each frame, Povey window, power spectrum, 20 Hz to Nyquist, natural logarithm.
+    - ``kaldi-hamming``: the same with a Hamming window (FunASR).
+    - ``htk``: openSMILE: ``cVectorPreemphasis``, ``cWindower`` (Hamming), ``cMelspec`` (HTK-compatible, power, 0 to
+      8000 Hz, or to Nyquist where that is lower), ``cVectorOperation`` (log). Where 25 ms are no whole number of
+      samples (11025, 22050, 44100 Hz), openSMILE's filters are off by a thousandth, and at some rates it drops the
+      last band's last bin; these two are not imitated.
+    - ``psf``: ``python_speech_features.logfbank``: pre-emphasis over the signal, rectangular window, the last frame
+      filled with zeros.
+    - ``torchaudio``: ``MelSpectrogram(n_fft=512, win_length=400, hop_length=160)``, then ``ln(max(x, 1e-10))``.
+    - ``librosa``: ``melspectrogram(n_fft=512, win_length=400, hop_length=160)``, then ``power_to_db(top_db=80)``.
 
     Deltas are the regression of HTK over ``delta_window`` frames on each side with the edge frames repeated, which
     is what torchaudio and python_speech_features compute; delta-deltas are the deltas of the deltas.
