@@ -59,9 +59,9 @@ class Manifest:
         utterance_seconds: Length of the utterance that `macs_per_second` and `arena_bytes` are stated for.
         files: The files.
         tools: Versions of what wrote them.
-        left_out: Files that were not written, and why.
         reports: What verification found, latency included; not part of `manifest.json`, which says nothing that
             differs between two exports of one model.
+        left_out: Files that were not written, and why.
     """
 
     labels: tuple[str, ...]
@@ -69,8 +69,8 @@ class Manifest:
     utterance_seconds: float
     files: tuple[FileEntry, ...]
     tools: dict[str, str]
-    left_out: dict[str, str] = field(default_factory=dict)
     reports: "tuple[FileReport, ...]" = field(default=(), compare=False)
+    left_out: dict[str, str] = field(default_factory=dict)
 
     def to_json(self) -> str:
         """Gives the text of `manifest.json`."""

@@ -40,5 +40,13 @@ def test_fuzzer_finds_nothing_in_fifteen_seconds(tmp_path):
     draw = random.Random(1)
     for i in range(100):
         (corpus / str(i)).write_bytes(draw.randbytes(draw.randint(20, 300)))
-    options = ["-seed=1", "-max_total_time=15", "-max_len=4096", "-len_control=0", f"-artifact_prefix={tmp_path}/"]
+    options = [
+        "-seed=1",
+        "-max_total_time=15",
+        "-rss_limit_mb=0",
+        "-malloc_limit_mb=2048",
+        "-max_len=4096",
+        "-len_control=0",
+        f"-artifact_prefix={tmp_path}/",
+    ]
     call(build / "fuzz_frontend", *options, corpus)
