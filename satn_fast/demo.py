@@ -6,7 +6,7 @@ Written to `folder`: `corpus/`, `source/` (the source-task checkpoint), `model/`
 
 import json
 import platform
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -34,13 +34,11 @@ from satn_fast.training import (
     train_source,
 )
 from satn_fast.training.callbacks import Progress
+from satn_fast.training.corpus import StartStage
 from satn_fast.training.task import EpochRecord
 
 SOURCE_EPOCHS = 12
 EMOTION_EPOCHS = 15
-
-StartStage = Callable[[str], Callable[..., None]]
-"""Called with what begins; gives the function that is told `(done, total, note)` as it goes on."""
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ RECORD, PREDICTIONS, METRICS = "run.json", "predictions.csv", "metrics.json"
 
 
 class RunError(ValueError):
-    """The record of a run that cannot be used; the message names the file and the remedy."""
+    """A run folder, or a record in it, that cannot be used; the message names it and the remedy."""
 
 
 @dataclass(frozen=True)

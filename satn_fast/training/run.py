@@ -22,22 +22,19 @@ from typing import Any
 import torch
 
 from satn_fast.data import Utterance
+from satn_fast.evaluation.runs import RECORD, RunError
 from satn_fast.files import atomic_write
 from satn_fast.training.settings import Settings
 from satn_fast.training.trainer import CHECKPOINT
 
-__all__ = ["RunError", "RunFolder", "describe_data", "describe_software", "is_first_process"]
+__all__ = ["RunFolder", "describe_data", "describe_software", "is_first_process"]
 
-SETTINGS, RECORD, _LOCK = "run.yaml", "run.json", ".lock"
+SETTINGS, _LOCK = "run.yaml", ".lock"
 
 # What may differ when a run is taken up, because the numbers do not depend on it, or only in their last digits.
 _FREE_SETTINGS = ("cache", "keep", "accelerator", "devices", "nodes", "precision")
 
 _PACKAGES = ("satn-fast", "torch", "pytorch-lightning", "triton", "numpy", "soxr")
-
-
-class RunError(RuntimeError):
-    """A run folder that cannot be used; the message names it and the remedy."""
 
 
 class RunFolder:

@@ -27,6 +27,12 @@ class Help:
     panel: str
 
 
+# Of the settings whose defaults differ between the tasks.
+_SPEEDS = Help("Every epoch draws one of these factors of tempo and pitch for each utterance.", DATA)
+_EPOCHS = Help("Passes over the training utterances.", TRAINING)
+_LEARNING_RATE = Help("The highest; reached after a tenth of the steps.", TRAINING)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Settings:
     """What both tasks have in common.
@@ -43,9 +49,7 @@ class Settings:
             DATA,
         ),
     ] = "auto"
-    speeds: Annotated[
-        str, Help("Every epoch draws one of these factors of tempo and pitch for each utterance.", DATA)
-    ] = "0.8,0.87,0.93,1,1.07,1.15,1.25"
+    speeds: Annotated[str, _SPEEDS] = "0.8,0.87,0.93,1,1.07,1.15,1.25"
     mel_warp: Annotated[
         float, Help("Vocal tracts of other lengths: the frequency axis is stretched by up to this share.", DATA)
     ] = 0.15
@@ -61,9 +65,9 @@ class Settings:
         str | None,
         Help('Fields of the configuration to change, as JSON: \'{"channels": 48, "dropout": 0.2}\'.', MODEL),
     ] = None
-    epochs: Annotated[int, Help("Passes over the training utterances.", TRAINING)] = 16
+    epochs: Annotated[int, _EPOCHS] = 16
     batch_size: Annotated[int, Help("Utterances per step, over all devices.", TRAINING)] = 16
-    learning_rate: Annotated[float, Help("The highest; reached after a tenth of the steps.", TRAINING)] = 3e-3
+    learning_rate: Annotated[float, _LEARNING_RATE] = 3e-3
     weight_decay: Annotated[float, Help("Of AdamW.", TRAINING)] = 1e-2
     gradient_norm: Annotated[float, Help("Gradients are scaled down to this norm.", TRAINING)] = 5.0
     activity_penalty: Annotated[
@@ -250,12 +254,10 @@ class SourceSettings(Settings):
         Literal["auto", "phonemes", "characters"],
         Help("What ctc recognises: the manifest's column phonemes, or the letters of text; auto: what is there.", DATA),
     ] = "auto"
-    speeds: Annotated[
-        str, Help("Every epoch draws one of these factors of tempo and pitch for each utterance.", DATA)
-    ] = "0.9,1,1.1"
+    speeds: Annotated[str, _SPEEDS] = "0.9,1,1.1"
     # CTC is slow to get going: symbols take a higher rate than emotions, and nothing hidden.
-    epochs: Annotated[int, Help("Passes over the training utterances.", TRAINING)] = 12
-    learning_rate: Annotated[float, Help("The highest; reached after a tenth of the steps.", TRAINING)] = 4e-3
+    epochs: Annotated[int, _EPOCHS] = 12
+    learning_rate: Annotated[float, _LEARNING_RATE] = 4e-3
 
     def hides(self) -> bool:
         """Whether SpecAugment is used."""

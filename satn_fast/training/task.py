@@ -43,6 +43,7 @@ class Task(LightningModule):
         self._counts: list[Tensor] = []
         self._losses: list[Tensor] = []
         self._figures: EpochRecord = {}
+        self._groups: list[tuple[Sequence[nn.Parameter], float, int]] = []
 
     @abstractmethod
     def loss(self, features: Tensor, batch: Batch, share: Share) -> Tensor:
@@ -102,12 +103,12 @@ class Task(LightningModule):
         assert not isinstance(optimizer, list)
         epochs = (self.current_epoch + batch_idx / self._steps_of_epoch()) / self.options.epochs
         rate = self.options.learning_rate * _warm_up_and_cosine(epochs)
-        for group, (_, factor, frozen_epochs) in zip(optimizer.param_groups, self.parameter_groups(), strict=True):
+        for group, (_, factor, frozen_epochs) in zip(optimizer.param_groups, self._groups, strict=True):
             group["lr"] = 0.0 if self.current_epoch < frozen_epochs else rate * factor
 
     def on_after_backward(self) -> None:
         """Frozen parameters have no gradient: they take no part in clipping, and gather no momentum."""
-        for parameters, _, frozen_epochs in self.parameter_groups():
+        for parameters, _, frozen_epochs in self._groups:
             if self.current_epoch < frozen_epochs:
                 for parameter in parameters:
                     parameter.grad = None
@@ -134,7 +135,8 @@ class Task(LightningModule):
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """AdamW; the schedule sets its rates at every step."""
-        groups = [{"params": parameters} for parameters, _, _ in self.parameter_groups()]
+        self._groups = self.parameter_groups()
+        groups = [{"params": parameters} for parameters, _, _ in self._groups]
         return torch.optim.AdamW(groups, self.options.learning_rate, weight_decay=self.options.weight_decay)
 
     def _steps_of_epoch(self) -> int:
