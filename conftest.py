@@ -10,6 +10,13 @@ BENCHMARKS = Path(__file__).parent / "benchmarks"
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Declares the options."""
     parser.addoption("--benchmark", action="store_true", help="run the suites in benchmarks/, and nothing else")
+    parser.addoption("--benchmark-full", action="store_true", help="also run the benchmarks that take long")
+    parser.addoption(
+        "--benchmark-results",
+        type=Path,
+        metavar="DIR",
+        help="write what the CPU suites found to a results file in DIR; without it nothing is written",
+    )
     parser.addoption("--gpu-dry-run", action="store_true", help="try the GPU suite on the CPU, with small shapes")
     parser.addoption(
         "--gpu-results",
@@ -20,7 +27,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Looks in benchmarks/ unless files are named on the command line."""
+    """Looks in benchmarks/ unless files are named on the command line; declares the marker of slow benchmarks."""
+    config.addinivalue_line("markers", "full: takes long; runs with --benchmark-full only")
     if config.getoption("--benchmark") and config.args_source != pytest.Config.ArgsSource.ARGS:
         config.args[:] = [str(BENCHMARKS)]
 

@@ -5,6 +5,7 @@ import copy
 import pytest
 import torch
 
+from benchmarks.peers import peer_module
 from satn_fast import accelerate
 from tests.models.tcn_models import TemporalConvNet
 
@@ -14,8 +15,7 @@ def locuslab(channels):
 
 
 def pytorch_tcn(channels):
-    library = pytest.importorskip("pytorch_tcn")
-    return library.TCN(120, (channels,) * 5, kernel_size=3, dropout=0.0)
+    return peer_module("pytorch_tcn", "pytorch-tcn").TCN(120, (channels,) * 5, kernel_size=3, dropout=0.0)
 
 
 SHAPES = {"1 x 0.3 s": (1, 32), "1 x 5 s": (1, 500), "16 x 3 s": (16, 300)}

@@ -1,8 +1,9 @@
 """Comparing two ways to compute the same thing: correct first, then timed in turn."""
 
+import math
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 
@@ -14,11 +15,13 @@ class Comparison:
         ours: Seconds per call.
         peer: Seconds per call.
         speedup: Median of the peer's time over ours, round by round.
+        spread: Standard error of `speedup`, as a fraction of it, from how the rounds differ.
     """
 
     ours: float
     peer: float
     speedup: float
+    spread: float
 
 
 @dataclass(frozen=True)
@@ -54,11 +57,30 @@ def compare_in_turn(
     """
     repeats = [_repeats(function, seconds_per_round) for function in (ours, peer)]
     pairs = [(_seconds(ours, repeats[0]), _seconds(peer, repeats[1])) for _ in range(rounds)]
+    ratios = [pair[1] / pair[0] for pair in pairs]
     return Comparison(
         ours=statistics.median(pair[0] for pair in pairs),
         peer=statistics.median(pair[1] for pair in pairs),
-        speedup=statistics.median(pair[1] / pair[0] for pair in pairs),
+        speedup=statistics.median(ratios),
+        spread=spread_of_median(ratios),
     )
+
+
+def spread_of_median(values: Sequence[float]) -> float:
+    """Standard error of the median of positive values, as a fraction of it.
+
+    From the logarithms' median absolute deviation, which a few disturbed rounds do not move, as if errors were normal.
+
+    Example:
+        >>> spread_of_median([2.0, 2.0, 2.0])
+        0.0
+        >>> 0.04 < spread_of_median([1.8, 1.9, 2.0, 2.1, 50.0]) < 0.05
+        True
+    """
+    logarithms = [math.log(value) for value in values]
+    middle = statistics.median(logarithms)
+    deviation = 1.4826 * statistics.median(abs(value - middle) for value in logarithms)
+    return deviation * math.sqrt(math.pi / 2 / len(values))
 
 
 def _repeats(function: Callable[[], object] | TimedElsewhere, seconds: float) -> int:

@@ -4,8 +4,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-import pytest
+import torch
 
+from benchmarks.peers import peer_module
 from satn_fast import LogMel
 from tests.frontend import oracles
 
@@ -36,13 +37,13 @@ def append_deltas(log_mel: np.ndarray) -> np.ndarray:
 
 
 def asrfront(n_mels: int) -> Extractor:
-    tool = pytest.importorskip("asrfront.sensevoice", reason="asrfront is not installed")
+    tool = peer_module("asrfront.sensevoice", "asrfront")
     return lambda audio: np.asarray(tool.fbank_raw(audio, n_mels=n_mels))
 
 
 def kaldi_options(n_mels: int):
     """kaldi-native-fbank, and its options for what the `kaldi` preset computes."""
-    knf = pytest.importorskip("kaldi_native_fbank")
+    knf = peer_module("kaldi_native_fbank", "kaldi-native-fbank")
     options = knf.FbankOptions()
     options.frame_opts.dither = 0.0
     options.mel_opts.num_bins = n_mels
@@ -62,7 +63,7 @@ def kaldi_native_fbank(n_mels: int) -> Extractor:
 
 
 def librosa(n_mels: int) -> Extractor:
-    tool = pytest.importorskip("librosa")
+    tool = peer_module("librosa", "librosa")
 
     def log_mel(audio: np.ndarray) -> np.ndarray:
         mel = tool.feature.melspectrogram(
@@ -75,7 +76,6 @@ def librosa(n_mels: int) -> Extractor:
 
 def torch_stft(n_mels: int) -> Extractor:
     """torchaudio's MelSpectrogram step by step, of one utterance or of several of the same length."""
-    torch = pytest.importorskip("torch")
     window = torch.hann_window(400)
     filters = oracles.mel_matrix(n_mels, 512, RATE, 0, RATE / 2, scale="htk", filters="hz", norm="none")
     filters = torch.from_numpy(filters.astype(np.float32))
@@ -88,7 +88,7 @@ def torch_stft(n_mels: int) -> Extractor:
 
 
 def python_speech_features(n_mels: int) -> Extractor:
-    psf = pytest.importorskip("python_speech_features")
+    psf = peer_module("python_speech_features", "python_speech_features")
     return lambda audio: psf.logfbank(audio.astype(np.float64), RATE, nfilt=n_mels)
 
 

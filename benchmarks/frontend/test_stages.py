@@ -1,5 +1,7 @@
 """Where the time of a frame goes: builds and runs csrc/benchmarks/benchmark_stages.cpp, and keeps its tables."""
 
+import pytest
+
 from tests.frontend.building import ROOT, call, cmake_build
 
 
@@ -16,6 +18,7 @@ def tables(markdown: str) -> dict[str, dict[str, dict[str, float]]]:
     return found
 
 
+@pytest.mark.full
 def test_stages(benchmark, tmp_path):
     cmake_build(ROOT, tmp_path, "SATN_FAST_BUILD_BENCHMARKS=ON", target="benchmark_stages")
     program = tmp_path / "csrc" / "benchmarks" / "benchmark_stages"

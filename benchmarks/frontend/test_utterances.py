@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from benchmarks.frontend.peers import COARSE_FILTERS, OPENSMILE, PEERS, Peer, checked_error, gliding_tones
+from benchmarks.peers import peer_module
 from satn_fast import LogMel
 from satn_fast.frontend import supported_isas
 from satn_fast.timing import TimedElsewhere
@@ -51,6 +52,7 @@ def test_asrfront_on_lesser_instruction_sets(compare, monkeypatch, isa, seconds,
 @lengths
 @bands
 def test_opensmile(compare, tmp_path, n_mels, seconds, deltas):
+    peer_module("opensmile", "opensmile")
     front_end, audio = LogMel(n_mels=n_mels, preset="htk", deltas=deltas), gliding_tones(seconds)
     audio = np.round(audio * 32768).astype(np.int16)
     with OpenSmile(tmp_path, n_mels, deltas) as process:

@@ -1,5 +1,6 @@
 """The race: ours and its peers, parity with float64 first, then device time, memory and share of the roofline."""
 
+import math
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from benchmarks.gpu import results
+from benchmarks import results
 from benchmarks.gpu.roofline import Work
 from benchmarks.gpu.timing import Run, measure_in_turn
 
@@ -34,13 +35,14 @@ def device(dry_run: bool) -> torch.device:
 
 
 @pytest.fixture(scope="session")
-def records(device: torch.device, request: pytest.FixtureRequest) -> Iterator[list[dict[str, Any]]]:
+def records(device: torch.device, dry_run: bool, request: pytest.FixtureRequest) -> Iterator[list[dict[str, Any]]]:
     """Collects a record for each race, and writes them at the end."""
     collected: list[dict[str, Any]] = []
     yield collected
     if collected:
         folder = Path(request.config.getoption("--gpu-results"))
-        path = results.write(folder, results.describe_machine(device), collected)
+        machine = results.describe_machine(device) | ({"device": "CPU (dry run)"} if dry_run else {})
+        path = results.write(folder, results.Results(machine, collected))
         print(f"\nresults: {path}")
 
 
@@ -85,6 +87,7 @@ def race(
         for peer, theirs in times.items():
             records.append(
                 {
+                    **results.where(request.node.nodeid),
                     "benchmark": name,
                     **conditions,
                     "dtype": str(dtype).removeprefix("torch."),
@@ -92,6 +95,7 @@ def race(
                     "microseconds": mine.seconds * 1e6,
                     "peer_microseconds": theirs.seconds * 1e6,
                     "speedup": theirs.seconds / mine.seconds,
+                    "spread": math.hypot(mine.spread, theirs.spread),
                     "roofline_share": share,
                     "memory": mine.memory,
                     "peer_memory": theirs.memory,

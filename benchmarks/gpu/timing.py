@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 import torch
 
+from satn_fast.timing import spread_of_median
+
 Run = Callable[[], object]
 
 
@@ -17,10 +19,12 @@ class Measurement:
     Attributes:
         seconds: Median device time of a call.
         memory: Bytes allocated at its peak beyond what was there before it.
+        spread: Standard error of `seconds`, as a fraction.
     """
 
     seconds: float
     memory: int
+    spread: float
 
 
 def measure_in_turn(
@@ -39,7 +43,8 @@ def measure_in_turn(
     for _ in range(rounds):
         for name, run in contenders.items():
             times[name].append(_seconds(run, repeats[name], device))
-    return {name: Measurement(statistics.median(times[name]), memory[name]) for name in contenders}
+    spreads = {name: spread_of_median(taken) for name, taken in times.items()}
+    return {name: Measurement(statistics.median(times[name]), memory[name], spreads[name]) for name in contenders}
 
 
 def _seconds(run: Run, repeats: int, device: torch.device) -> float:

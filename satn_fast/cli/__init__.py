@@ -7,7 +7,8 @@ from collections.abc import Sequence
 def main(arguments: Sequence[str] | None = None) -> None:
     """Runs `satn-fast`; ends the process with an exit code.
 
-    0: all is well. 1: bad input, the message says what. 2: wrong usage. 3: an exported file missed its tolerance.
+    0: all is well. 1: bad input, the message says what. 2: wrong usage. 3: an exported file missed its tolerance, or a
+    benchmark its former speed-up.
 
     Args:
         arguments: The command line without the program's name; `None` takes the process's own.

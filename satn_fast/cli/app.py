@@ -2,6 +2,7 @@
 
 import typer
 
+from satn_fast.cli.bench import bench
 from satn_fast.cli.compare import compare
 from satn_fast.cli.demo import demo
 from satn_fast.cli.doctor import doctor
@@ -16,7 +17,7 @@ app = typer.Typer(
     name="satn-fast",
     help="Speech emotion recognition: fast to train, fast to run, small enough to ship.",
     epilog="With --debug, an error shows its traceback. Exit codes: 0 done, 1 bad input, 2 wrong usage, "
-    "3 an exported file missed its tolerance.",
+    "3 an exported file missed its tolerance, or a benchmark its former speed-up.",
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode="markdown",
@@ -25,3 +26,6 @@ app = typer.Typer(
 
 for command in (demo, prepare, features, pretrain, train, evaluate, compare, predict, export, verify, doctor):
     app.command()(command)
+
+# What bench does not know goes to pytest.
+app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(bench)

@@ -1,0 +1,141 @@
+"""One point of a sweep, in a process of its own, so that its memory is its own:
+
+python -m benchmarks.scaling '{"subject": "model", "seconds": 10}'
+"""
+
+import json
+import resource
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from satn_fast import SATN, LogMel, SATNConfig, Stream
+
+SUBJECTS = ("front end", "model", "streaming")
+FRAMES_PER_SECOND, CHUNK_FRAMES = 100, 10
+
+# Short work is repeated for about this long.
+SECONDS = 0.5
+
+
+@dataclass(frozen=True)
+class Point:
+    """What is computed.
+
+    Attributes:
+        subject: One of `SUBJECTS`.
+        seconds: Of audio in each utterance.
+        batch: Utterances.
+        channels: Of the model; Mel bands of the front end.
+        threads: In the process.
+        processes: That do the same at the same time.
+    """
+
+    subject: str
+    seconds: float = 5.0
+    batch: int = 1
+    channels: int = 64
+    threads: int = 1
+    processes: int = 1
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What it takes.
+
+    Attributes:
+        seconds: Median of a call; of the slowest process where there are several.
+        memory: Bytes that a process has at its peak beyond what it had before the first call.
+    """
+
+    seconds: float
+    memory: int
+
+
+def measure(point: Point) -> Cost:
+    """Measures in fresh processes, which begin together."""
+    one, root = json.dumps(asdict(replace(point, processes=1))), Path(__file__).parents[1]
+    command = [sys.executable, "-m", "benchmarks.scaling", one]
+    processes = [
+        subprocess.Popen(command, cwd=root, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        for _ in range(point.processes)
+    ]
+    for process in processes:
+        if process.stdout.readline().strip() != "ready":
+            raise RuntimeError(f"{point} failed; its messages stand above")
+    for process in processes:
+        process.stdin.write("go\n")
+        process.stdin.flush()
+    costs = [Cost(**json.loads(process.communicate()[0])) for process in processes]
+    return Cost(max(cost.seconds for cost in costs), max(cost.memory for cost in costs))
+
+
+def work(point: Point) -> Callable[[], object]:
+    """The call that is measured."""
+    generator = np.random.default_rng(0)
+    if point.subject == "front end":
+        samples = generator.normal(0, 0.1, (point.batch, round(point.seconds * 16000))).astype(np.float32)
+        front_end = LogMel(n_mels=point.channels)
+        return lambda: front_end.batch(list(samples), point.threads)
+    config = SATNConfig.preset("edge", channels=point.channels)
+    torch.manual_seed(0)
+    model = SATN(config).eval()
+    shape = (point.batch, max(1, round(point.seconds * FRAMES_PER_SECOND)), config.n_features)
+    features = torch.from_numpy(generator.standard_normal(shape, dtype=np.float32))
+    if point.subject == "model":
+        return lambda: logits(model, features)
+    stream = Stream(model, batch_size=point.batch)
+
+    def listen() -> None:
+        stream.reset()
+        for start in range(0, features.shape[1], CHUNK_FRAMES):
+            stream.push(features[:, start : start + CHUNK_FRAMES])
+
+    return listen
+
+
+@torch.inference_mode()
+def logits(model: SATN, features: torch.Tensor) -> torch.Tensor:
+    """(B, n_labels) of (B, T, F)."""
+    return model(features).logits
+
+
+def main() -> None:
+    """Says that it is ready, waits for a line, measures, and prints the cost as JSON."""
+    point = Point(**json.loads(sys.argv[1]))
+    torch.set_num_threads(point.threads)
+    work(replace(point, seconds=0.1, batch=1))()  # what libraries allocate for themselves is not the point's
+    run = work(point)
+    before = _peak_memory()
+    print("ready", flush=True)
+    sys.stdin.readline()
+    times = [_timed(run)]
+    memory = _peak_memory() - before
+    while sum(times) < SECONDS:
+        times.append(_timed(run))
+    print(json.dumps({"seconds": float(np.median(times)), "memory": memory}))
+
+
+def _timed(run: Callable[[], object]) -> float:
+    start = time.perf_counter()
+    run()
+    return time.perf_counter() - start
+
+
+def _peak_memory() -> int:
+    """Bytes. On Linux not from getrusage, which goes on counting what the parent had."""
+    status = Path("/proc/self/status")
+    if status.exists():
+        (line,) = [line for line in status.read_text().splitlines() if line.startswith("VmHWM:")]
+        return int(line.split()[1]) * 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+
+
+if __name__ == "__main__":
+    main()

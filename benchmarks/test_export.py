@@ -1,0 +1,44 @@
+"""Exported files in their runtimes, int8 against float32 in the same runtime, on one thread; parity first."""
+
+import numpy as np
+import pytest
+
+from satn_fast.export import load
+
+# Of the logits, as features are those that the model learned from.
+ALLOWED = 0.5
+
+
+@pytest.fixture(params=[100, 500, 3000], ids=["1 s", "5 s", "30 s"])
+def features(request, shipped) -> np.ndarray:
+    """(T, F): the evaluation clips one after the other."""
+    joined = np.concatenate(shipped.features)
+    return np.tile(joined, (-(-request.param // len(joined)), 1))[: request.param]
+
+
+@pytest.mark.parametrize("runtime", ["onnx", "tflite"])
+def test_int8(compare, shipped, features, runtime):
+    int8, exact = (load(shipped.exported / f"model.{kind}{runtime}") for kind in ("int8.", ""))
+    compare(
+        lambda: int8(features),
+        lambda: exact(features),
+        peer_name={"onnx": "float32 in ONNX Runtime", "tflite": "float32 in LiteRT"}[runtime],
+        max_error=float(np.abs(int8(features) - exact(features)).max()),
+        allowed=ALLOWED,
+    )
+
+
+@pytest.mark.parametrize("chunk_frames", [1, 10])
+def test_int8_step(compare, shipped, chunk_frames):
+    """One step of a stream that has heard 5 s."""
+    int8, exact = (load(shipped.exported / f"model.stream.{kind}onnx") for kind in ("int8.", ""))
+    heard = np.concatenate(shipped.features)[:500]
+    errors = [np.abs(int8.push(chunk) - exact.push(chunk)).max() for chunk in np.split(heard, 50)]
+    chunk = heard[:chunk_frames]
+    compare(
+        lambda: int8.push(chunk),
+        lambda: exact.push(chunk),
+        peer_name="float32 in ONNX Runtime",
+        max_error=float(errors[-1]),
+        allowed=ALLOWED,
+    )

@@ -1,0 +1,67 @@
+"""Results files: whole, readable, and of one device each."""
+
+import csv
+import json
+
+import pytest
+import torch
+
+from benchmarks.results import describe_machine, latest, latest_of_each, read, read_all, where, write
+from tests.benchmarks.making import PROCESSOR, missing, record, results, skipped, sweep
+
+
+def test_what_is_written_is_read_again(tmp_path):
+    written = results(record(), sweep("model"), skipped=[missing("toes")], failed=[skipped("test_bad", "off by 1")])
+    path = write(tmp_path, written)
+    assert path.name == "2026-02-03-abacus-3000-2-cores-beads.json"
+    found = read(path)
+    assert (found.machine, found.records) == (written.machine, written.records)
+    assert (found.skipped, found.failed, found.path) == (written.skipped, written.failed, path)
+
+
+def test_table_has_a_row_for_each_record_and_its_lists_as_json(tmp_path):
+    path = write(tmp_path, results(record(), sweep("model")))
+    with path.with_suffix(".csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [row["suite"] for row in rows] == ["test_sums", "test_scaling"]
+    assert float(rows[0]["speedup"]) == 2.0
+    assert json.loads(rows[1]["series"])["memory"] == [0, 4096, 40960]
+
+
+def test_missing_peers_are_named_once():
+    found = results(skipped=[missing("toes"), missing("abacus"), missing("toes"), skipped("test_gpu", "no GPU")])
+    assert found.missing_peers == ["abacus", "toes"]
+
+
+def test_latest_is_by_date_and_device(tmp_path):
+    for date, device in (("2026-02-03", PROCESSOR), ("2026-01-09", PROCESSOR), ("2026-03-01", "Slide rule")):
+        write(tmp_path, results(record(), device=device, date=date))
+    kept = read_all(tmp_path)
+    assert latest(kept, PROCESSOR).machine["date"] == "2026-02-03"
+    assert latest(kept, "Sextant") is None
+    assert [found.device for found in latest_of_each(kept)] == [PROCESSOR, "Slide rule"]
+
+
+@pytest.mark.parametrize("content", ["", "[1]", "{}", '{"machine": {}, "records": []}', '{"machine": 1, "records": 2}'])
+def test_another_file_is_refused_by_name(tmp_path, content):
+    (tmp_path / "notes.json").write_text(content)
+    with pytest.raises(ValueError, match=r"notes\.json: is no results file"):
+        read(tmp_path / "notes.json")
+
+
+def test_record_without_a_name_is_refused(tmp_path):
+    path = write(tmp_path, results({"speedup": 2.0}))
+    with pytest.raises(ValueError, match="suite"):
+        read(path)
+
+
+def test_machine_names_processor_versions_and_commit():
+    machine = describe_machine(torch.device("cpu"))
+    assert "cores" in machine["device"]
+    assert machine["versions"]["torch"] == torch.__version__
+    assert {"commit", "date", "python"} <= set(machine)
+
+
+def test_case_is_what_stands_after_the_file():
+    name = where("benchmarks/frontend/test_threads.py::test_batch[librosa-log-Mel]")
+    assert name == {"suite": "frontend/test_threads", "case": "test_batch[librosa-log-Mel]"}
