@@ -7,8 +7,9 @@
 Importing this module needs numpy; what a function needs beyond that is imported by its first use.
 """
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from satn_fast._lazy import lazy_attributes
 
 if TYPE_CHECKING:
     from satn_fast.export.calibration import choose_calibration
@@ -23,26 +24,26 @@ if TYPE_CHECKING:
     from satn_fast.export.verification import FileReport, Tolerances, verify
 
 _HOMES = {
-    "ExportError": "errors",
-    "ExportedBatch": "runtime",
-    "ExportedModel": "runtime",
-    "ExportedStream": "runtime",
-    "FileEntry": "manifest",
-    "FileReport": "verification",
-    "LayerError": "layers",
-    "Manifest": "manifest",
-    "MicroModel": "micro_runtime",
-    "ToleranceError": "exporter",
-    "Tolerances": "verification",
-    "choose_calibration": "calibration",
-    "export": "exporter",
-    "layer_errors": "layers",
-    "load": "runtime",
-    "to_header": "micro_header",
-    "to_micro": "micro_exporter",
-    "to_onnx": "exporter",
-    "to_tflite": "exporter",
-    "verify": "verification",
+    "ExportError": "satn_fast.export.errors",
+    "ExportedBatch": "satn_fast.export.runtime",
+    "ExportedModel": "satn_fast.export.runtime",
+    "ExportedStream": "satn_fast.export.runtime",
+    "FileEntry": "satn_fast.export.manifest",
+    "FileReport": "satn_fast.export.verification",
+    "LayerError": "satn_fast.export.layers",
+    "Manifest": "satn_fast.export.manifest",
+    "MicroModel": "satn_fast.export.micro_runtime",
+    "ToleranceError": "satn_fast.export.exporter",
+    "Tolerances": "satn_fast.export.verification",
+    "choose_calibration": "satn_fast.export.calibration",
+    "export": "satn_fast.export.exporter",
+    "layer_errors": "satn_fast.export.layers",
+    "load": "satn_fast.export.runtime",
+    "to_header": "satn_fast.export.micro_header",
+    "to_micro": "satn_fast.export.micro_exporter",
+    "to_onnx": "satn_fast.export.exporter",
+    "to_tflite": "satn_fast.export.exporter",
+    "verify": "satn_fast.export.verification",
 }
 
 __all__ = [
@@ -69,13 +70,4 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
-    globals()[name] = value
-    return value
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)
+__getattr__, __dir__ = lazy_attributes(__name__, _HOMES)

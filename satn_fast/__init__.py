@@ -10,8 +10,9 @@
 models run where torch is not installed.
 """
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from satn_fast._lazy import lazy_attributes
 
 if TYPE_CHECKING:
     from satn_fast import data, export, functional, reference
@@ -35,11 +36,14 @@ _HOMES = {
     "SourceModel": "satn_fast.models",
     "Stream": "satn_fast.streaming",
     "accelerate": "satn_fast.acceleration",
+    "data": "satn_fast.data",
+    "export": "satn_fast.export",
+    "functional": "satn_fast.functional",
     "graphed": "satn_fast.graphs",
+    "reference": "satn_fast.reference",
     "restore": "satn_fast.acceleration",
     "set_backend": "satn_fast.kernels.backend",
 }
-_SUBMODULES = ("data", "export", "functional", "reference")
 
 __all__ = [
     "SATN",
@@ -61,15 +65,4 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
-    if name in _SUBMODULES:
-        return importlib.import_module(f"satn_fast.{name}")
-    if name not in _HOMES:
-        raise AttributeError(f"module 'satn_fast' has no attribute {name!r}")
-    value = getattr(importlib.import_module(_HOMES[name]), name)
-    globals()[name] = value
-    return value
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)
+__getattr__, __dir__ = lazy_attributes(__name__, _HOMES)

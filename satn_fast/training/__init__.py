@@ -11,8 +11,9 @@ A waveform's way: `corpus` (features at every speed) -> `loading` (the batches o
 can be chosen, `recipes` does all of it for the command line.
 """
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from satn_fast._lazy import lazy_attributes
 
 if TYPE_CHECKING:
     from satn_fast.evaluation.metrics import Metrics, evaluate, score
@@ -95,13 +96,4 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module 'satn_fast.training' has no attribute {name!r}")
-    value = getattr(importlib.import_module(_HOMES[name]), name)
-    globals()[name] = value
-    return value
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)
+__getattr__, __dir__ = lazy_attributes(__name__, _HOMES)
