@@ -8,20 +8,13 @@ import pytest
 from satn_fast import SATN, SourceModel
 from satn_fast.audio import read_audio, write_wav
 from satn_fast.data import Utterance, read_manifest, write_manifest
+from satn_fast.export.names import MICRO, STREAM, UTTERANCE
 
 from .conftest import waveform
 
 pytest.importorskip("onnxruntime")
 pytest.importorskip("ai_edge_litert")
-FILES = {
-    "model.onnx",
-    "model.int8.onnx",
-    "model.tflite",
-    "model.int8.tflite",
-    "model.stream.onnx",
-    "model.stream.int8.onnx",
-    "model.mcu.tflite",
-}
+FILES = {*UTTERANCE, *STREAM, MICRO}
 
 
 @pytest.fixture(scope="module")

@@ -14,16 +14,7 @@ from satn_fast.export.metadata import ENTRY, Metadata
 from satn_fast.export.tflite_file import finished
 from satn_fast.export.weights import folded
 from tests.export import speechlike
-
-FILES = (
-    "model.onnx",
-    "model.int8.onnx",
-    "model.tflite",
-    "model.int8.tflite",
-    "model.stream.onnx",
-    "model.stream.int8.onnx",
-    "model.mcu.tflite",
-)
+from tests.export.conftest import FILES
 
 
 @pytest.mark.parametrize("name", FILES)
