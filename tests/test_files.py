@@ -62,6 +62,27 @@ def test_a_folder_is_no_file(tmp_path):
         pass
 
 
+@pytest.mark.skipif(os.name == "nt", reason="permissions of POSIX")
+@pytest.mark.parametrize("umask", [0o022, 0o002, 0o077])
+def test_the_umask_decides_who_may_read_whatever_the_writer_chose(tmp_path, umask):
+    def write(path):
+        path.touch(mode=0o600)
+        path.chmod(0o600)
+
+    before = os.umask(umask)
+    try:
+        with atomic_write(tmp_path / "a") as temporary:
+            write(temporary)
+        with atomic_folder(tmp_path / "model") as temporary:
+            (temporary / "sub").mkdir()
+            write(temporary / "sub" / "b")
+    finally:
+        os.umask(before)
+    for path in (tmp_path / "a", tmp_path / "model" / "sub" / "b"):
+        assert path.stat().st_mode & 0o777 == 0o666 & ~umask
+    assert names(tmp_path) == ["a", "model", "model/sub", "model/sub/b"]
+
+
 @pytest.mark.skipif(os.name == "nt", reason="symbolic links need rights on Windows")
 def test_a_symbolic_link_stays_a_link(tmp_path):
     (tmp_path / "real").mkdir()
