@@ -108,12 +108,13 @@ def verify(
     max_ua_loss: Loss = 0.02,
     layers: Annotated[
         bool,
-        typer.Option("--layers", help="Also show the error of every layer of the int8 .onnx files, the worst first."),
+        typer.Option("--layers", help="Also show the error of every layer of the int8 files, the worst first."),
     ] = False,
 ) -> None:
     """Check that exported files are whole and compute what the checkpoint computes. Exit code 3 if one does not.
 
-    Labels that the model does not know are fine: then decisions are compared, and no accuracy is computed.
+    Whole means that not a bit has changed of manifest.json and the files that it lists. README.md, the model card, may
+    be edited. Labels that the model does not know are fine: then decisions are compared, and no accuracy is computed.
 
     **Examples**
 
@@ -124,6 +125,7 @@ def verify(
     from satn_fast import SATN
     from satn_fast.export import Manifest, Tolerances, layer_errors
     from satn_fast.export import verify as verify_folder
+    from satn_fast.export.names import AUDIO, BATCH, is_int8
 
     model = SATN.from_pretrained(checkpoint)
     with progress_bars() as bars:
@@ -139,8 +141,8 @@ def verify(
         )
     if layers:
         for report in reports:
-            # Behind the front end, and in a batch, the layers are those of model.int8.onnx.
-            shown = report.name in ("model.int8.onnx", "model.stream.int8.onnx")
+            # Behind the front end, and in a batch, the layers are those of the file for one utterance.
+            shown = is_int8(report.name) and report.name not in (*AUDIO, *BATCH)
             if shown and report.agreement is not None:
                 _show_layers(report.name, layer_errors(folder / report.name, model, compared.features))
     _show(reports, {file.name: file.bytes for file in Manifest.read(folder).files})

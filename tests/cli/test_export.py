@@ -1,5 +1,6 @@
 import dataclasses
 import json
+import re
 import shutil
 
 import numpy as np
@@ -94,9 +95,11 @@ def test_verify_shows_the_error_of_every_layer(satn_fast, exported, checkpoint, 
     command = ["verify", folder, "--checkpoint", checkpoint, "--manifest", corpus, "--layers"]
     result = satn_fast(*command, "--min-agreement", 0.5, "--max-ua-loss", 0.5)
     assert result.code == 0
-    for text in ("Layers of model.int8.onnx", "Layers of model.stream.int8.onnx"):
-        assert text in result.output
-    assert result.output.count("encoder.tcn.blocks.4.conv1") == result.output.count("block4_relu1") == 2
+    shown = ("model.int8.onnx", "model.int8.tflite", "model.stream.int8.onnx", "model.mcu.tflite")
+    assert re.findall(r"Layers of (\S+)", result.output) == list(shown)
+    assert result.output.count("encoder.tcn.blocks.4.conv1") == 4
+    for tensor, files in (("block4_relu1", 2), ("tcn/Relu_12", 1), ("block4_conv1", 1)):
+        assert result.output.count(tensor) == files
 
 
 def test_labels_that_the_model_does_not_know_leave_accuracy_out(satn_fast, exported, checkpoint, corpus, tmp_path):
