@@ -116,6 +116,11 @@ class MicroModel(ExportedModel):
         self._finished = True
         return self._latest
 
+    @property
+    def logits(self) -> Array | None:
+        """(n_labels,) float32 logits after the last step, or `None` before the first."""
+        return self._latest
+
     def tensor(self, index: int) -> NDArray[Any]:
         """A tensor of the last step, by its number in the file; of a model that was opened with `keep_tensors`."""
         integers: NDArray[Any] = self._interpreter.GetTensor(index, 0)["tensor_data"]

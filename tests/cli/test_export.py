@@ -168,6 +168,3 @@ def test_audio_input_gives_files_that_predict_from_audio(satn_fast, checkpoint, 
         for name in ("model.audio.onnx", "model.onnx")
     ]
     assert predicted[0] == pytest.approx(predicted[1], abs=1e-3)
-    refused = satn_fast("evaluate", tmp_path / "out" / "model.audio.onnx", corpus)
-    assert refused.code == 1
-    assert "evaluate the file beside it that takes features" in refused.errors
