@@ -61,7 +61,8 @@ def atomic_write(path: str | os.PathLike[str], *, durable: bool = True) -> Itera
         if durable:
             _flush(temporary)
         os.replace(temporary, target)
-    except BaseException:
+    except BaseException as error:
+        _name(error, path)
         with suppress(OSError):
             temporary.unlink()
         raise
@@ -106,6 +107,9 @@ def atomic_folder(path: str | os.PathLike[str], *, last: str | None = None) -> I
     try:
         yield temporary
         _move_files(temporary, target, last)
+    except OSError as error:
+        _name(error, path)
+        raise
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
@@ -137,6 +141,12 @@ def _move_files(source: Path, target: Path, last: str | None) -> None:
 def _sibling(target: Path, suffix: str | None = None) -> Path:
     """A fresh hidden name beside `target`, short enough for any file system."""
     return target.with_name(f".{uuid.uuid4().hex[:12]}.tmp{target.suffix if suffix is None else suffix}")
+
+
+def _name(error: BaseException, path: str | os.PathLike[str]) -> None:
+    """Says what was being written, where the system did not: a full disk is found out by a write, which has no name."""
+    if isinstance(error, OSError) and error.errno is not None and error.filename is None:
+        error.filename = os.fspath(path)
 
 
 def _usual_mode(target: Path) -> int:

@@ -1,3 +1,4 @@
+import errno
 import os
 
 import pytest
@@ -33,6 +34,18 @@ def test_a_failure_keeps_the_old_file_and_leaves_no_debris(tmp_path, error):
         write()
     assert path.read_bytes() == b"old"
     assert names(tmp_path) == ["a.csv"]
+
+
+@pytest.mark.parametrize("writer", [atomic_write, atomic_folder])
+def test_a_full_disk_is_said_with_the_name_of_what_was_to_be_written(tmp_path, writer):
+    def write():
+        with writer(tmp_path / "a"):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with pytest.raises(OSError, match="No space left on device") as caught:
+        write()
+    assert caught.value.filename == str(tmp_path / "a")
+    assert names(tmp_path) == []
 
 
 def test_a_failed_rename_leaves_no_debris(tmp_path, monkeypatch):
