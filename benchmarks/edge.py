@@ -5,8 +5,8 @@
 
 The model is exported anew to every file that there is, calibrated with the other speakers and verified with those held
 out; then all files are timed in turn, on one thread. The figures are kept in `benchmarks/results/edge-NAME.json`, and
-the table of all that is kept there is written between two comments of docs/edge.md. Without `--model`, only the table is
-written.
+the table of all that is kept there is written between two comments of docs/edge.md. Without `--model`, only the table
+is written.
 """
 
 import json
