@@ -106,7 +106,7 @@ class Manifest:
                 left_out=dict(content.get("left_out", {})),
             )
             if text != manifest.to_json():
-                raise ValueError("it was changed after it was written: its sha256 does not fit")
+                raise ValueError("its sha256 is missing or does not fit: it was changed, or is of an older version")
         except OSError as error:
             raise ExportError(f"{path}: cannot be read ({error.strerror}); give a folder written by export") from error
         except (KeyError, TypeError, ValueError) as error:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from satn_fast import reference
-from satn_fast.config import SATNConfig
+from satn_fast.config import RUNNING_PRIOR_FRAMES, SATNConfig
 from satn_fast.export.calibration import checked_calibration
 from satn_fast.export.metadata import ENTRY, Metadata
 from satn_fast.export.micro_graph import ANY_SCORES, Graph, ScoreRanges, step
@@ -18,7 +18,6 @@ from satn_fast.export.micro_host import HostTables
 from satn_fast.export.micro_quantization import Quantization, Ranges, calibrated, quantizations
 from satn_fast.export.weights import FoldedSATN, folded
 from satn_fast.files import atomic_write
-from satn_fast.reference import RUNNING_PRIOR_FRAMES
 
 Array = NDArray[np.float32]
 

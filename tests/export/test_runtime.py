@@ -140,7 +140,7 @@ print(json.dumps({"labels": model.labels, "logits": model(features).tolist()}))
 """
 
 
-@pytest.mark.parametrize("name", ["model.int8.onnx", "model.int8.tflite"])
+@pytest.mark.parametrize("name", ["model.int8.onnx", "model.int8.tflite", "model.mcu.tflite"])
 def test_prediction_needs_numpy_and_the_runtime_only(exported, name):
     # LiteRT itself imports flatbuffers in some versions; what is tested is our own appetite.
     script = WITHOUT_TORCH.replace(', "flatbuffers"', "") if name.endswith(".tflite") else WITHOUT_TORCH
