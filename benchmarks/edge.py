@@ -3,9 +3,10 @@
     python -m benchmarks.edge --model runs/demo/model --manifest runs/demo/corpus/manifest.csv \\
         --held-out f03,f04,m03,m04
 
-The model is exported anew, calibrated with the other speakers and verified with those held out; then every file is
-timed on one thread. The figures are kept in `benchmarks/results/edge-NAME.json`, and the table of all that is kept
-there is written between two comments of docs/edge.md. Without `--model`, only the table is written.
+The model is exported anew to every file that there is, calibrated with the other speakers and verified with those held
+out; then all files are timed in turn, on one thread. The figures are kept in `benchmarks/results/edge-NAME.json`, and
+the table of all that is kept there is written between two comments of docs/edge.md. Without `--model`, only the table
+is written.
 """
 
 import json
@@ -13,11 +14,11 @@ import platform
 import statistics
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 import numpy as np
 import torch
@@ -25,9 +26,20 @@ import typer
 from numpy.typing import NDArray
 
 from satn_fast import SATN, LogMel
-from satn_fast.cli.terminal import bar, progress_bars
+from satn_fast.cli.audio import waveforms_of
+from satn_fast.cli.terminal import bar, progress_bars, warn
 from satn_fast.data import read_manifest
-from satn_fast.export import ExportedModel, ExportedStream, Manifest, choose_calibration, export, load
+from satn_fast.export import (
+    ExportedBatch,
+    ExportedModel,
+    ExportedStream,
+    Manifest,
+    MicroModel,
+    choose_calibration,
+    export,
+    load,
+)
+from satn_fast.export.names import BATCH, MICRO, STREAM, float_twin
 from satn_fast.files import atomic_write
 from satn_fast.training import extract_features
 
@@ -36,7 +48,23 @@ RESULTS = REPOSITORY / "benchmarks" / "results"
 DOCUMENT = REPOSITORY / "docs" / "edge.md"
 BEGIN, END = "<!-- table of python -m benchmarks.edge -->", "<!-- end of table -->"
 
-ROUNDS = 30
+COLUMNS = (
+    "model",
+    "file",
+    "KB",
+    "ms",
+    "speed-up",
+    "real-time factor",
+    "arena, KB",
+    "largest logit error",
+    "decides alike",
+    "UA",
+    "UA lost",
+)
+ROUNDS = 100
+BATCH_SIZE = 8
+
+TOOLS = {"onnxruntime": "ONNX Runtime", "ai-edge-litert": "LiteRT", "tflite-micro": "TFLite Micro"}
 
 Figures = dict[str, Any]
 
@@ -69,31 +97,36 @@ def measure(checkpoint: Path, manifest: Path, held_out: Sequence[str], name: str
     front_end, labels = LogMel(**model.config.front_end), model.config.labels
     with progress_bars() as bars, tempfile.TemporaryDirectory() as folder:
         features = extract_features([*calibration, *test], front_end, bar(bars, "features"))
-        arrays = [frames.numpy() for frames in features]
+        arrays, audio = [frames.numpy() for frames in features], waveforms_of(test, front_end)
         exported = export(
             model,
             Path(folder) / "export",
             calibration=arrays[: len(calibration)],
             evaluation=arrays[len(calibration) :],
             truth=[labels.index(utterance.label) for utterance in test],
+            evaluation_audio=audio,
+            batched=True,
             calibration_front_end=front_end.describe(),
             progress=partial(_told, bar(bars, "exporting and verifying")),
         )
-        milliseconds = latencies(Path(folder) / "export", exported, arrays[-1])
+        latencies = measured_latencies(Path(folder) / "export", exported, audio[-1])
+    for left_out, reason in exported.left_out.items():
+        warn(f"{left_out} is left out: {reason}")
     return {
         "model": name,
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
         "data": f"{len(test)} utterances of {len(set(held_out))} speakers it had not heard",
         "date": datetime.now(UTC).date().isoformat(),
         "machine": describe_machine(),
-        "tools": {name: exported.tools[name] for name in ("onnxruntime", "ai-edge-litert")},
+        "tools": {name: exported.tools[name] for name in TOOLS if name in exported.tools},
         "utterance_seconds": exported.utterance_seconds,
         "files": [
             {
                 "name": entry.name,
                 "bytes": entry.bytes,
                 "arena_bytes": entry.arena_bytes,
-                "milliseconds": milliseconds[entry.name],
+                "seconds": latencies[entry.name].seconds,
+                "milliseconds": latencies[entry.name].milliseconds,
                 "max_logit_error": entry.max_logit_error,
                 "agreement": entry.agreement,
                 "ua": entry.ua,
@@ -104,16 +137,50 @@ def measure(checkpoint: Path, manifest: Path, held_out: Sequence[str], name: str
     }
 
 
-def latencies(folder: Path, exported: Manifest, features: NDArray[np.float32]) -> dict[str, float]:
-    """Median milliseconds of an utterance of `utterance_seconds`, or of a chunk of a stream; files timed in turn."""
-    frames = round(exported.utterance_seconds / exported.front_end.get("hop_seconds", 0.01))
-    utterance = np.resize(features, (frames, features.shape[1]))
+class Latency(NamedTuple):
+    """How long a file takes for how much audio: an utterance, or a chunk of a stream."""
+
+    seconds: float
+    milliseconds: float
+
+
+def measured_latencies(folder: Path, exported: Manifest, audio: NDArray[np.float32]) -> dict[str, Latency]:
+    """Medians of all files, timed in turn; of a batch, the share of an utterance.
+
+    Args:
+        folder: Of the files.
+        exported: Their manifest.
+        audio: (n_samples,), of which an utterance of `utterance_seconds` is made.
+    """
+    front_end = LogMel(**exported.front_end)
+    utterance = np.resize(audio, round(exported.utterance_seconds * front_end.sample_rate))
     models = {entry.name: load(folder / entry.name) for entry in exported.files}
-    seconds: dict[str, list[float]] = {name: [] for name in models}
+    calls = {name: _call(model, utterance, front_end(utterance)) for name, model in models.items()}
+    times: dict[str, list[float]] = {name: [] for name in calls}
     for _ in range(ROUNDS):
-        for name, model in models.items():
-            seconds[name].append(_seconds(model, utterance))
-    return {name: 1e3 * statistics.median(times) for name, times in seconds.items()}
+        for name, call in calls.items():
+            call()  # another model ran before
+            start = time.perf_counter()
+            call()
+            times[name].append(time.perf_counter() - start)
+    hop = front_end.hop_length / front_end.sample_rate
+    result = {}
+    for name, model in models.items():
+        utterances = BATCH_SIZE if name in BATCH else 1
+        seconds = exported.utterance_seconds
+        if isinstance(model, ExportedStream | MicroModel):
+            seconds = model.chunk_frames * hop
+        result[name] = Latency(seconds, 1e3 * statistics.median(times[name]) / utterances)
+    return result
+
+
+def _call(model: ExportedModel, audio: NDArray[np.float32], features: NDArray[np.float32]) -> Callable[[], object]:
+    """What is timed."""
+    if isinstance(model, ExportedStream | MicroModel):
+        return partial(model.push, features[: model.chunk_frames])
+    if isinstance(model, ExportedBatch):
+        return partial(model.batch, [features] * BATCH_SIZE)
+    return partial(model, audio if model.takes_audio else features)
 
 
 def describe_machine() -> str:
@@ -145,48 +212,38 @@ def with_table(document: str, measured: Sequence[Mapping[str, Any]]) -> str:
 def table(measured: Sequence[Mapping[str, Any]]) -> str:
     """The table, and below it how it was measured."""
     lines = [
-        "| model | file | KB | ms | arena, KB | largest logit error | decides alike | UA | UA lost |",
-        "|---|---|---|---|---|---|---|---|---|",
+        f"| {' | '.join(COLUMNS)} |",
+        "|---" * len(COLUMNS) + "|",
     ]
     lines += [_row(figures, file) for figures in measured for file in figures["files"]]
     return "\n".join([*lines, "", *map(_note, measured)])
 
 
 def _note(figures: Mapping[str, Any]) -> str:
-    tools = figures["tools"]
+    tools = ", ".join(f"{TOOLS[name]} {version}" for name, version in figures["tools"].items())
     return (
         f"- `{figures['model']}`, {figures['parameters'] / 1e3:.0f} k parameters: {figures['date']}, "
-        f"{figures['machine']}, one thread, ONNX Runtime {tools['onnxruntime']}, LiteRT {tools['ai-edge-litert']}; "
-        f"{figures['data']}; latency and arena of {figures['utterance_seconds']:g} s"
+        f"{figures['machine']}, one thread, {tools}; {figures['data']}; latency and arena of "
+        f"{figures['utterance_seconds']:g} s"
     )
 
 
 def _row(figures: Mapping[str, Any], file: Mapping[str, Any]) -> str:
+    name, milliseconds = file["name"], file["milliseconds"]
+    twin = next((other for other in figures["files"] if other["name"] == float_twin(name) != name), None)
     arena = "–" if file["arena_bytes"] is None else f"{file['arena_bytes'] / 1024:.0f}"
-    chunk = " a chunk" if ".stream." in file["name"] else ""
     cells = [
         figures["model"],
-        f"`{file['name']}`",
+        f"`{name}`",
         f"{file['bytes'] / 1024:.0f}",
-        f"{file['milliseconds']:.2f}{chunk}",
+        f"{milliseconds:.2f}{' a chunk' if name in (*STREAM, MICRO) else ''}{' each' if name in BATCH else ''}",
+        "–" if twin is None else f"{twin['milliseconds'] / milliseconds:.2f} x",
+        f"{milliseconds / 1e3 / file['seconds']:.2g}",
         arena,
         f"{file['max_logit_error']:.2g}",
         *(f"{100 * file[key]:.1f} %" for key in ("agreement", "ua", "ua_loss")),
     ]
     return f"| {' | '.join(cells)} |"
-
-
-def _seconds(model: ExportedModel, utterance: NDArray[np.float32]) -> float:
-    """Of a run after one that prepared the runtime for this length."""
-    if isinstance(model, ExportedStream):
-        model.reset()
-        run, heard = model.push, utterance[: model.chunk_frames]
-    else:
-        run, heard = model, utterance
-    run(heard)
-    start = time.perf_counter()
-    run(heard)
-    return time.perf_counter() - start
 
 
 def _told(update: Any, done: int, total: int, what: str) -> None:

@@ -2,7 +2,7 @@
 
 import importlib.metadata
 import importlib.util
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -20,6 +20,7 @@ from satn_fast.export.errors import ExportError
 from satn_fast.export.manifest import MANIFEST, FileEntry, Manifest, sha256
 from satn_fast.export.metadata import ENTRY, Metadata, plain
 from satn_fast.export.micro_exporter import micro_bytes
+from satn_fast.export.names import AUDIO, BATCH, MICRO, STREAM, UTTERANCE, is_int8
 from satn_fast.export.quiet import quiet
 from satn_fast.export.stream_state import is_streamable, stream_state
 from satn_fast.export.verification import DEFAULT_TOLERANCES, FileReport, Progress, Tolerances, check_evaluation, verify
@@ -29,7 +30,6 @@ from satn_fast.streaming import initial_state
 
 Array = NDArray[np.float32]
 
-MICRO = "model.mcu.tflite"
 DEFAULT_METHOD = METHODS[0]
 
 _TOOLS = (
@@ -163,7 +163,8 @@ def export(
     For a model that can be streamed, there are `model.stream.onnx`, `model.stream.int8.onnx` and, where tflite-micro is
     installed, `model.mcu.tflite` as well (the manifest says why one is left out); with `evaluation_audio`,
     `model.audio.onnx`, `model.audio.tflite` and their int8 versions, which take audio. The same model, calibration and
-    tools give the same bytes. `README.md` is a model card; one that a person wrote or edited stays.
+    tools give the same bytes. `README.md` is a model card; one that a person wrote or edited stays. Files that a former
+    export wrote into the folder and this one does not are removed: they are of another model.
 
     Args:
         model: A trained model.
@@ -191,37 +192,20 @@ def export(
     check_evaluation(evaluation, truth, len(model.config.labels), evaluation_audio)
     weights = folded(model)
     examples = _calibrated(calibration, calibration_method, calibration_front_end, weights)
-    recipes: dict[str, Callable[[], bytes]] = {
-        "model.onnx": lambda: _onnx(weights, None),
-        "model.int8.onnx": lambda: _onnx(weights, examples),
-        "model.tflite": lambda: _tflite(weights, None),
-        "model.int8.tflite": lambda: _tflite(weights, examples),
-    }
-    if is_streamable(model.config):
-        recipes["model.stream.onnx"] = lambda: _onnx(weights, None, streaming=True)
-        recipes["model.stream.int8.onnx"] = lambda: _onnx(weights, examples, streaming=True)
     left_out = _reason_without_micro(model.config)
-    if left_out is None:
-        recipes[MICRO] = lambda: micro_bytes(weights, examples.features)
-    if batched:
-        recipes["model.batch.onnx"] = lambda: _onnx(weights, None, batched=True)
-        recipes["model.batch.int8.onnx"] = lambda: _onnx(weights, examples, batched=True)
-    if evaluation_audio is not None:
-        recipes["model.audio.onnx"] = lambda: _onnx(weights, None, audio_input=True)
-        recipes["model.audio.int8.onnx"] = lambda: _onnx(weights, examples, audio_input=True)
-        recipes["model.audio.tflite"] = lambda: _tflite(weights, None, audio_input=True)
-        recipes["model.audio.int8.tflite"] = lambda: _tflite(weights, examples, audio_input=True)
-    total = len(recipes) + len(evaluation)
+    names = [*UTTERANCE, *(STREAM if is_streamable(model.config) else ()), *((MICRO,) if left_out is None else ())]
+    names += [*(BATCH if batched else ()), *(AUDIO if evaluation_audio is not None else ())]
+    total, former = len(names) + len(evaluation), _former_files(Path(folder))
     with atomic_folder(folder, last=MANIFEST) as temporary:
-        for done, (name, write) in enumerate(recipes.items()):
+        for done, name in enumerate(names):
             if progress is not None:
                 progress(done, total, name)
-            (temporary / name).write_bytes(write())
+            (temporary / name).write_bytes(_content(name, weights, examples))
         manifest = Manifest(
             labels=model.config.labels,
             front_end=plain(model.config.front_end),
             utterance_seconds=UTTERANCE_SECONDS,
-            files=tuple(_entry(temporary / name, model.config) for name in recipes),
+            files=tuple(_entry(temporary / name, model.config) for name in names),
             left_out={} if left_out is None else {MICRO: left_out},
             tools=_tool_versions(),
         )
@@ -233,7 +217,7 @@ def export(
             truth,
             audio=evaluation_audio,
             tolerances=tolerances,
-            progress=None if progress is None else lambda done, _, what: progress(len(recipes) + done, total, what),
+            progress=None if progress is None else lambda done, _, what: progress(len(names) + done, total, what),
         )
         if tolerances is not None and not all(report.ok for report in reports):
             raise ToleranceError(reports)
@@ -242,7 +226,27 @@ def export(
         if not is_edited(folder):
             card = model_card(Path(folder).name, model.config, training=training, exported=manifest)
             (temporary / MODEL_CARD).write_text(card, encoding="utf-8")
+    for name in former - set(names):
+        (Path(folder) / name).unlink(missing_ok=True)
     return manifest
+
+
+def _former_files(folder: Path) -> set[str]:
+    """What a former export wrote into a folder."""
+    try:
+        return {entry.name for entry in Manifest.read(folder).files}
+    except ExportError:
+        return set()
+
+
+def _content(name: str, weights: FoldedSATN, calibration: _Calibration) -> bytes:
+    """What a file of that name holds."""
+    if name == MICRO:
+        return micro_bytes(weights, calibration.features)
+    examples = calibration if is_int8(name) else None
+    if name.endswith(".tflite"):
+        return _tflite(weights, examples, audio_input=name in AUDIO)
+    return _onnx(weights, examples, streaming=name in STREAM, audio_input=name in AUDIO, batched=name in BATCH)
 
 
 def _onnx(
@@ -326,12 +330,12 @@ def _entry(path: Path, config: SATNConfig) -> FileEntry:
     if path.name == MICRO:
         return _micro_entry(path, config)
     frames, samples = frames_of(config.front_end, UTTERANCE_SECONDS), _samples_of(config, UTTERANCE_SECONDS)
-    takes_audio, size = ".audio." in path.name, None if ".batch." in path.name else 1
+    takes_audio, size = path.name in AUDIO, None if path.name in BATCH else 1
     heard = [_tensor("audio", [1, None]) if takes_audio else _tensor("features", [size, None, config.n_features])]
     if size is None:
         heard.append({"name": "lengths", "shape": [None], "dtype": "int64"})
     shape = (samples,) if takes_audio else (frames, config.n_features)
-    states = stream_state(config) if ".stream." in path.name else ()
+    states = stream_state(config) if path.name in STREAM else ()
     return FileEntry(
         name=path.name,
         bytes=path.stat().st_size,
@@ -341,7 +345,7 @@ def _entry(path: Path, config: SATNConfig) -> FileEntry:
             _tensor("logits", [size, len(config.labels)]),
             *(state.described(state.next_name) for state in states),
         ],
-        quantization="int8" if ".int8." in path.name else "float32",
+        quantization="int8" if is_int8(path.name) else "float32",
         macs_per_second=macs_per_second(config),
         arena_bytes=arena_bytes(path, shape) if path.suffix == ".tflite" else None,
     )

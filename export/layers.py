@@ -1,9 +1,9 @@
 """Where does an exported file differ from the checkpoint? The error of every layer, the worst first."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -12,13 +12,10 @@ from torch import nn
 
 from satn_fast import reference
 from satn_fast.export.errors import ExportError
-from satn_fast.export.runtime import ExportedModel, ExportedStream, load
-from satn_fast.export.stream_state import stream_state
+from satn_fast.export.runtime import ExportedModel, load
 from satn_fast.export.verification import reference_twin
 
 Array = NDArray[np.float32]
-
-_QUANTIZED = "_DequantizeLinear_Output"
 
 
 @dataclass(frozen=True)
@@ -41,11 +38,25 @@ class LayerError:
     utterance: int
 
 
+class Layers(Protocol):
+    """The layers of a file."""
+
+    @property
+    def tensors(self) -> Mapping[str, str]:
+        """The file's tensor of each module of the checkpoint that can be compared."""
+
+    def __call__(self, features: Array) -> Mapping[str, Array]:
+        """(T, F) features to (T, C) of each layer, (1, C) where there is no time."""
+
+
 def layer_errors(path: str | Path, model: reference.SATN, features: Sequence[ArrayLike]) -> list[LayerError]:
-    """Compares the activations of an `.onnx` file, float32 or int8, to those of the checkpoint it was exported from.
+    """Compares the activations of a file, float32 or int8, to those of the checkpoint it was exported from.
 
     Args:
-        path: What `to_onnx` or `export` wrote; a step of a stream hears each utterance as one chunk.
+        path: What `to_onnx`, `to_tflite`, `to_micro` or `export` wrote, with features of one utterance as its input. An
+            `.onnx` step of a stream hears each utterance as one chunk. A `.tflite` file runs without the delegate that
+            prediction uses (XNNPACK), whose int8 results differ by rounding. A `.mcu.tflite` file has no pooling of
+            its own to compare, and its logits are of the last frames of long utterances.
         model: The checkpoint.
         features: (T, F) features of each utterance.
 
@@ -53,9 +64,9 @@ def layer_errors(path: str | Path, model: reference.SATN, features: Sequence[Arr
         An entry per layer, the one with the largest relative error first.
 
     Raises:
-        ExportError: The file is missing, damaged, no `.onnx` file, or of another model.
+        ExportError: The file is missing, damaged, of another model, or takes audio or a batch.
         ValueError: There are no utterances.
-        ImportError: onnx or onnxruntime is not installed; the message says how to.
+        ImportError: A runtime or a reader of the file is not installed; the message says how to.
 
     Example:
         >>> import tempfile, satn_fast
@@ -70,24 +81,47 @@ def layer_errors(path: str | Path, model: reference.SATN, features: Sequence[Arr
     if not features:
         raise ValueError("features is empty; give at least one utterance to compare on")
     exported = load(path)
-    if exported.kind != "onnx":
-        raise ExportError(f"{path}: layers are compared in .onnx files only")
     if exported.takes_audio or exported.takes_batches:
         raise ExportError(
             f"{path}: layers are compared in files that take the features of one utterance; give that file"
         )
     utterances = [exported.checked(array) for array in features]
     twin = reference_twin(model)
-    session, tensors = _session(Path(path), _tensor_names(model.config.n_blocks))
-    feeds = _zero_state(exported)
-    totals = {layer: _Differences() for layer in tensors}
+    layers = _layers(Path(path), exported, twin)
+    totals = {layer: _Differences() for layer in layers.tensors}
     for index, utterance in enumerate(utterances):
-        expected = _activations(twin, utterance)
-        results = session.run(list(tensors.values()), {"features": utterance[None], **feeds})
-        for (layer, differences), found in zip(totals.items(), results, strict=True):
-            differences.add(index, _frames_first(found, expected[layer], f"{path}: {tensors[layer]}"), expected[layer])
-    errors = [differences.summary(layer, tensors[layer]) for layer, differences in totals.items()]
+        expected, found = _activations(twin, utterance, [*totals]), layers(utterance)
+        for layer, differences in totals.items():
+            if found[layer].shape != expected[layer].shape:
+                raise ExportError(
+                    f"{path}: {layers.tensors[layer]} has shape {found[layer].shape}, the checkpoint's "
+                    f"{expected[layer].shape}; export the model again"
+                )
+            differences.add(index, found[layer], expected[layer])
+    errors = [differences.summary(layer, layers.tensors[layer]) for layer, differences in totals.items()]
     return sorted(errors, key=lambda error: -error.relative_error)
+
+
+def _layers(path: Path, exported: ExportedModel, model: reference.SATN) -> Layers:
+    """The reader for that kind of file."""
+    try:
+        match exported.kind:
+            case "onnx":
+                from satn_fast.export.onnx_layers import OnnxLayers
+
+                return OnnxLayers(path, exported, model.config.n_blocks)
+            case "tflite":
+                from satn_fast.export.tflite_layers import TfliteLayers
+
+                return TfliteLayers(path, model.config.n_blocks)
+            case "tflite-micro":
+                from satn_fast.export.micro_layers import MicroLayers
+
+                return MicroLayers(path, model)
+    except ImportError as error:
+        extra = "onnx" if exported.kind == "onnx" else "tflite"
+        raise ImportError(f'{path}: comparing layers needs {error.name}: pip install "satn-fast[{extra}]"') from error
+    raise ExportError(f"{path}: is the checkpoint itself; give an exported file")
 
 
 class _Differences:
@@ -108,22 +142,11 @@ class _Differences:
     def summary(self, layer: str, tensor: str) -> LayerError:
         # A layer that is zero everywhere has no relative error, unless the file says otherwise.
         relative = float(np.sqrt(self.error / self.signal)) if self.signal else float(self.error > 0)
-        return LayerError(layer, tensor.removesuffix(_QUANTIZED), self.largest, relative, self.utterance)
-
-
-def _tensor_names(n_blocks: int) -> dict[str, str]:
-    """Modules of the checkpoint and the graph's names of what they give."""
-    names = {"encoder.normalization": "tcn_input"}
-    for i in range(n_blocks):
-        names[f"encoder.tcn.blocks.{i}.conv1"] = f"block{i}_relu1"
-        names[f"encoder.tcn.blocks.{i}"] = f"block{i}_output"
-    attention = "encoder.attention"
-    names |= {f"{attention}.attend": "attended", f"{attention}.output": "attention_output", attention: "hidden"}
-    return names | {"pooling": "pooled", "classifier": "logits"}
+        return LayerError(layer, tensor, self.largest, relative, self.utterance)
 
 
 @torch.no_grad()
-def _activations(model: reference.SATN, features: Array) -> dict[str, Array]:
+def _activations(model: reference.SATN, features: Array, names: Sequence[str]) -> dict[str, Array]:
     """(T, C) of each layer, by the module's path."""
     found: dict[str, Array] = {}
 
@@ -133,7 +156,6 @@ def _activations(model: reference.SATN, features: Array) -> dict[str, Array]:
     def keep_output(name: str) -> Any:
         return lambda module, inputs, output: keep(name, output[0] if isinstance(output, tuple) else output)
 
-    names = [*_tensor_names(model.config.n_blocks)]
     modules: dict[str, nn.Module] = {name: module for name, module in model.named_modules() if name in names}
     hooks = [module.register_forward_hook(keep_output(name)) for name, module in modules.items()]
     output = model.encoder.attention.output
@@ -143,43 +165,4 @@ def _activations(model: reference.SATN, features: Array) -> dict[str, Array]:
     finally:
         for hook in hooks:
             hook.remove()
-    return found
-
-
-def _session(path: Path, names: dict[str, str]) -> tuple[Any, dict[str, str]]:
-    """A session that gives the activations, and the tensor of each layer: what int8 made of it, where it is in int8."""
-    try:
-        import onnx
-        import onnxruntime
-    except ImportError as error:
-        raise ImportError(f'{path}: needs onnx and ONNX Runtime: pip install "satn-fast[onnx]"') from error
-    model = onnx.load_model_from_string(path.read_bytes())
-    computed = {name for node in model.graph.node for name in node.output}
-    tensors = {
-        layer: f"{name}{_QUANTIZED}" if f"{name}{_QUANTIZED}" in computed else name for layer, name in names.items()
-    }
-    missing = sorted(set(tensors.values()) - computed)
-    if missing:
-        raise ExportError(f"{path}: has no {', '.join(missing)}; give the file of this checkpoint, or export it again")
-    given = {output.name for output in model.graph.output}
-    model.graph.output.extend(onnx.ValueInfoProto(name=name) for name in tensors.values() if name not in given)
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
-    options.log_severity_level = 4
-    return onnxruntime.InferenceSession(model.SerializeToString(), options, ["CPUExecutionProvider"]), tensors
-
-
-def _zero_state(exported: ExportedModel) -> dict[str, NDArray[Any]]:
-    return (
-        {tensor.name: tensor.zeros() for tensor in stream_state(exported.config)}
-        if isinstance(exported, ExportedStream)
-        else {}
-    )
-
-
-def _frames_first(found: Array, expected: Array, what: str) -> Array:
-    """(1, C, T) of the TCN, or (T, C) of what follows, as (T, C)."""
-    found = found[0].T if found.ndim == 3 else found
-    if found.shape != expected.shape:
-        raise ExportError(f"{what} has shape {found.shape}, the checkpoint's {expected.shape}; export the model again")
     return found

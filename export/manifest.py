@@ -73,8 +73,8 @@ class Manifest:
     left_out: dict[str, str] = field(default_factory=dict)
 
     def to_json(self) -> str:
-        """Gives the text of `manifest.json`."""
-        content = {
+        """Gives the text of `manifest.json`, which ends with the SHA-256 of what stands before it."""
+        content: dict[str, Any] = {
             "labels": list(self.labels),
             "front_end": self.front_end,
             "utterance_seconds": self.utterance_seconds,
@@ -82,18 +82,20 @@ class Manifest:
             "tools": self.tools,
             "left_out": self.left_out,
         }
-        return json.dumps(content, indent=2, ensure_ascii=False) + "\n"
+        content["sha256"] = hashlib.sha256(_dumped(content).encode()).hexdigest()
+        return _dumped(content) + "\n"
 
     @classmethod
     def read(cls, folder: str | Path) -> "Manifest":
         """Reads the manifest of a folder.
 
         Raises:
-            ExportError: It is missing or damaged.
+            ExportError: It is missing, damaged, or changed since it was written.
         """
         path = Path(folder) / MANIFEST
         try:
-            content = json.loads(path.read_text(encoding="utf-8"))
+            text = path.read_bytes().decode()
+            content = json.loads(text)
             files = tuple(FileEntry(**entry) for entry in content["files"])
             manifest = cls(
                 labels=tuple(content["labels"]),
@@ -103,6 +105,8 @@ class Manifest:
                 tools=dict(content["tools"]),
                 left_out=dict(content.get("left_out", {})),
             )
+            if text != manifest.to_json():
+                raise ValueError("its sha256 is missing or does not fit: it was changed, or is of an older version")
         except OSError as error:
             raise ExportError(f"{path}: cannot be read ({error.strerror}); give a folder written by export") from error
         except (KeyError, TypeError, ValueError) as error:
@@ -113,6 +117,10 @@ class Manifest:
                     f"{path}: names the file {entry.name!r} outside of its folder; export the model again"
                 )
         return manifest
+
+
+def _dumped(content: dict[str, Any]) -> str:
+    return json.dumps(content, indent=2, ensure_ascii=False)
 
 
 def sha256(path: Path) -> str:

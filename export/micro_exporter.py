@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from satn_fast import reference
-from satn_fast.config import SATNConfig
+from satn_fast.config import RUNNING_PRIOR_FRAMES, SATNConfig
+from satn_fast.export.calibration import checked_calibration
 from satn_fast.export.metadata import ENTRY, Metadata
 from satn_fast.export.micro_graph import ANY_SCORES, Graph, ScoreRanges, step
 from satn_fast.export.micro_host import ENTRY as TABLES_ENTRY
@@ -17,7 +18,6 @@ from satn_fast.export.micro_host import HostTables
 from satn_fast.export.micro_quantization import Quantization, Ranges, calibrated, quantizations
 from satn_fast.export.weights import FoldedSATN, folded
 from satn_fast.files import atomic_write
-from satn_fast.reference import RUNNING_PRIOR_FRAMES
 
 Array = NDArray[np.float32]
 
@@ -38,6 +38,7 @@ def to_micro(
     *,
     chunk_frames: int = CHUNK_FRAMES,
     pooling_frames: int = POOLING_FRAMES,
+    calibration_front_end: Mapping[str, Any] | None = None,
 ) -> Path:
     """Writes one streaming step as a TFLite file for microcontrollers: int8 in, out, and state.
 
@@ -52,12 +53,14 @@ def to_micro(
         calibration: (T, F) features of representative utterances; a few dozen are enough.
         chunk_frames: Frames `c` in a step.
         pooling_frames: Frames that the logits are of; each takes 1 + n_labels bytes of state.
+        calibration_front_end: As for `to_onnx`.
 
     Returns:
         The path.
 
     Raises:
-        ValueError: The model cannot be streamed, calibration is empty or wrong, or a number of frames is out of range.
+        ValueError: The model cannot be streamed, calibration is empty, wrong or of another front end, or a number of
+            frames is out of range.
         ImportError: ai-edge-litert or flatbuffers is not installed; the message says how to.
 
     Example:
@@ -67,8 +70,9 @@ def to_micro(
         >>> to_micro(model, Path(tempfile.mkdtemp()) / "model.mcu.tflite", calibration).name
         'model.mcu.tflite'
     """
-    path = Path(path)
-    content = micro_bytes(folded(model), calibration, chunk_frames=chunk_frames, pooling_frames=pooling_frames)
+    path, weights = Path(path), folded(model)
+    checked = checked_calibration(calibration, weights, calibration_front_end)
+    content = micro_bytes(weights, checked, chunk_frames=chunk_frames, pooling_frames=pooling_frames)
     with atomic_write(path) as temporary:
         temporary.write_bytes(content)
     return path
@@ -76,12 +80,12 @@ def to_micro(
 
 def micro_bytes(
     weights: FoldedSATN,
-    calibration: Sequence[ArrayLike],
+    calibration: Sequence[Array],
     *,
     chunk_frames: int = CHUNK_FRAMES,
     pooling_frames: int = POOLING_FRAMES,
 ) -> bytes:
-    """Gives the content of the file; arguments and errors are those of `to_micro`.
+    """Gives the content of the file; arguments and errors are those of `to_micro`, calibration is checked already.
 
     The same weights and calibration give the same bytes.
     """
@@ -91,7 +95,8 @@ def micro_bytes(
         raise ImportError(f'export needs LiteRT and flatbuffers ({error}): pip install "satn-fast[tflite]"') from error
     config = weights.config
     _check(config, chunk_frames, pooling_frames)
-    normalised = [_normalised(features, weights) for features in _calibration(calibration, config, chunk_frames)]
+    utterances = _calibration(calibration, chunk_frames)
+    normalised = [_normalised(features, weights) for features in utterances]
 
     def calibrate(score_ranges: ScoreRanges) -> tuple[Graph, Ranges]:
         graph = step(weights, chunk_frames, pooling_frames, score_ranges)
@@ -129,19 +134,10 @@ def _check(config: SATNConfig, chunk_frames: int, pooling_frames: int) -> None:
         raise ValueError(f"pooling_frames is {pooling_frames}; choose more than the {chunk_frames} of chunk_frames")
 
 
-def _calibration(features: Sequence[ArrayLike], config: SATNConfig, chunk_frames: int) -> list[Array]:
-    """At most `MAX_CALIBRATION` checked utterances, spread over those given."""
-    if not len(features):
-        raise ValueError("calibration is empty; give the features of a few dozen representative utterances")
+def _calibration(features: Sequence[Array], chunk_frames: int) -> list[Array]:
+    """At most `MAX_CALIBRATION` utterances, spread over those given."""
     chosen = np.unique(np.linspace(0, len(features) - 1, MAX_CALIBRATION).round().astype(int))
-    result = []
-    for index in chosen:
-        array = np.ascontiguousarray(features[index], dtype=np.float32)
-        if array.ndim != 2 or array.shape[1] != config.n_features:
-            raise ValueError(f"calibration[{index}] has shape {array.shape}; (frames, {config.n_features}) is expected")
-        if not np.isfinite(array).all():
-            raise ValueError(f"calibration[{index}] holds NaN or infinity; check the audio")
-        result.append(array)
+    result = [features[index] for index in chosen]
     if all(len(array) < chunk_frames for array in result):
         raise ValueError(f"calibration has no utterance of {chunk_frames} frames or more; give longer ones")
     return result

@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from satn_fast.config import RUNNING_PRIOR_FRAMES
 from satn_fast.export.micro_file import Port, interface
 from satn_fast.export.micro_runtime import content_of
 from satn_fast.files import atomic_write
 from satn_fast.frontend import LogMel
-from satn_fast.reference import RUNNING_PRIOR_FRAMES
 
 # The fields of satn_frontend_options after `size`, in their order, and how the names of their values begin.
 _FRONT_END_FIELDS = {

@@ -9,9 +9,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from satn_fast.config import SATNConfig
+from satn_fast.config import RUNNING_PRIOR_FRAMES, SATNConfig
 from satn_fast.export.errors import ExportError
-from satn_fast.reference import RUNNING_PRIOR_FRAMES
 
 Array = NDArray[np.float32]
 Int8 = NDArray[np.int8]

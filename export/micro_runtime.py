@@ -42,6 +42,7 @@ class MicroModel(ExportedModel):
     Args:
         path: What `to_micro` wrote.
         arena_bytes: Size of the arena; `None` takes more than enough.
+        keep_tensors: Let `tensor` look at everything that a step computes, in a larger arena.
 
     Raises:
         ExportError: Missing, damaged, not written by `to_micro`, or the arena is too small.
@@ -61,11 +62,13 @@ class MicroModel(ExportedModel):
 
     kind = "tflite-micro"
 
-    def __init__(self, path: str | os.PathLike[str], *, arena_bytes: int | None = None) -> None:
+    def __init__(
+        self, path: str | os.PathLike[str], *, arena_bytes: int | None = None, keep_tensors: bool = False
+    ) -> None:
         path = Path(path)
         content, metadata, self.tables = content_of(path)
         super().__init__(str(path), metadata)
-        self._interpreter = _interpreter(path, content, arena_bytes or _LARGEST_ARENA)
+        self._interpreter = _interpreter(path, content, arena_bytes or _LARGEST_ARENA, keep_tensors=keep_tensors)
         self._check_interface()
         details = [self._interpreter.get_input_details(index) for index in range(2 + self._n_states)]
         self.chunk_frames = int(details[0]["shape"][1])
@@ -112,6 +115,16 @@ class MicroModel(ExportedModel):
             self._rows = self._rows[:0]
         self._finished = True
         return self._latest
+
+    @property
+    def logits(self) -> Array | None:
+        """(n_labels,) float32 logits after the last step, or `None` before the first."""
+        return self._latest
+
+    def tensor(self, index: int) -> NDArray[Any]:
+        """A tensor of the last step, by its number in the file; of a model that was opened with `keep_tensors`."""
+        integers: NDArray[Any] = self._interpreter.GetTensor(index, 0)["tensor_data"]
+        return integers
 
     def _logits(self, features: Array) -> Array:
         self.reset()
@@ -198,14 +211,16 @@ def content_of(path: Path) -> tuple[bytes, Metadata, HostTables]:
     return content, metadata, HostTables.from_bytes(tables, metadata.config.n_features, str(path))
 
 
-def _interpreter(path: Path, content: bytes, size: int) -> Any:
+def _interpreter(path: Path, content: bytes, size: int, *, keep_tensors: bool = False) -> Any:
     try:
         runtime = importlib.import_module("tflite_micro").runtime
     except ImportError as error:
         raise ImportError(f'{path}: needs tflite-micro ({error}): pip install "satn-fast[micro]"') from error
+    kinds = runtime.InterpreterConfig
+    kind = kinds.kPreserveAllTensors if keep_tensors else kinds.kAllocationRecording
     try:
         with quiet():
-            return runtime.Interpreter.from_bytes(content, arena_size=size)
+            return runtime.Interpreter.from_bytes(content, arena_size=size, intrepreter_config=kind)
     except (RuntimeError, ValueError, TypeError) as error:
         raise ExportError(f"{path}: does not run in an arena of {size} bytes ({error}); give it more") from error
 

@@ -8,9 +8,9 @@ import onnx
 from numpy.typing import ArrayLike, NDArray
 from onnx import TensorProto, helper, numpy_helper
 
+from satn_fast.config import RUNNING_PRIOR_FRAMES
 from satn_fast.export.tiles import Tiles
 from satn_fast.export.weights import Attention, Block, Convolution, Dense, FoldedSATN
-from satn_fast.reference import RUNNING_PRIOR_FRAMES
 
 # LayerNormalization arrived with opset 17; ONNX Runtime reads it since 1.12 (2022).
 OPSET = 17

@@ -8,6 +8,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper
 
+from satn_fast.config import RUNNING_PRIOR_FRAMES
 from satn_fast.export.onnx_graph import (
     GraphBuilder,
     attend,
@@ -22,7 +23,6 @@ from satn_fast.export.onnx_graph import (
 )
 from satn_fast.export.stream_state import NEXT, history_name, stream_state
 from satn_fast.export.weights import Convolution, FoldedSATN
-from satn_fast.reference import RUNNING_PRIOR_FRAMES
 
 _END = int(np.iinfo(np.int64).max)
 

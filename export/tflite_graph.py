@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from satn_fast.config import RUNNING_PRIOR_FRAMES
 from satn_fast.export.tiles import Tiles
 from satn_fast.export.weights import Attention, Convolution, Dense, FoldedSATN
-from satn_fast.reference import RUNNING_PRIOR_FRAMES
 
 # A symbolic or eager TensorFlow tensor; the library has no types.
 Tensor = Any

@@ -15,6 +15,7 @@ from satn_fast import reference
 from satn_fast.export.errors import ExportError
 from satn_fast.export.manifest import MANIFEST, FileEntry, Manifest, sha256
 from satn_fast.export.metadata import plain
+from satn_fast.export.names import MODEL_FILES, float_twin
 from satn_fast.export.runtime import ExportedModel, load
 
 Array = NDArray[np.float32]
@@ -105,7 +106,8 @@ def verify(
         progress: Called with (done, total, what) after each utterance.
 
     Returns:
-        A report per file of the manifest, and before them one of `manifest.json` if that itself is wrong.
+        A report per file of the manifest; before them, one of `manifest.json` if that is of another model, and one per
+        exported file that is there and not in the manifest.
 
     Raises:
         ExportError: There is no manifest or it is damaged.
@@ -122,14 +124,14 @@ def verify(
     opened = {entry.name: _opened(folder, entry, model, n_threads) for entry in manifest.files}
     runnable = {name: result for name, result in opened.items() if isinstance(result, ExportedModel)}
     logits, failures = _run_in_turn(runnable, utterances, waveforms, progress)
-    reports = _manifest_complaints(folder, manifest, model)
+    reports = [*_manifest_complaints(folder, manifest, model), *_unlisted(folder, manifest)]
     for entry in manifest.files:
         problem = opened[entry.name] if entry.name not in runnable else failures.get(entry.name)
         if problem is not None:
             reports.append(FileReport(entry.name, complaint=f"{entry.name}: {problem}"))
             continue
         figures = _figures(entry.name, logits[entry.name].values, expected, truth)
-        partner = entry.name.replace(".int8.", ".")
+        partner = float_twin(entry.name)
         timed = replace(figures, milliseconds=logits[entry.name].milliseconds)
         if partner in logits:
             timed = replace(timed, float_milliseconds=logits[partner].milliseconds)
@@ -193,6 +195,17 @@ def _reference_logits(model: reference.SATN, utterances: Sequence[Array]) -> Arr
 def _manifest_complaints(folder: Path, manifest: Manifest, model: reference.SATN) -> list[FileReport]:
     problem = _disagreement(manifest.labels, manifest.front_end, model)
     return [FileReport(MANIFEST, complaint=f"{folder / MANIFEST}: {problem}")] if problem else []
+
+
+def _unlisted(folder: Path, manifest: Manifest) -> list[FileReport]:
+    """Complaints of files that nothing is known of, such as those of a former export."""
+    names = [name for name in MODEL_FILES if (folder / name).exists()]
+    strangers = set(names) - {entry.name for entry in manifest.files}
+    return [
+        FileReport(name, complaint=f"{name}: is not in the manifest; remove it, or export the model again")
+        for name in names
+        if name in strangers
+    ]
 
 
 def _disagreement(labels: Sequence[str], front_end: dict[str, object], model: reference.SATN) -> str:

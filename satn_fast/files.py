@@ -1,13 +1,15 @@
 """Files that appear whole or not at all.
 
 What is written goes to a temporary sibling first, is flushed to the disk, and only then takes the final
-name. A crash, a full disk or an exception leaves the old content as it was.
+name. A crash, a full disk or an exception leaves the old content as it was. Who may read a file is what the umask says,
+whatever its writer chose: some (safetensors) write for the owner alone, and a published model could not be read.
 """
 
 from __future__ import annotations
 
 import os
 import shutil
+import stat
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -55,10 +57,12 @@ def atomic_write(path: str | os.PathLike[str], *, durable: bool = True) -> Itera
         yield temporary
         if not temporary.is_file():
             raise FileNotFoundError(f"{os.fspath(path)}: nothing was written to the temporary file {temporary}")
+        _set_mode(temporary, _usual_mode(target))
         if durable:
             _flush(temporary)
         os.replace(temporary, target)
-    except BaseException:
+    except BaseException as error:
+        _name(error, path)
         with suppress(OSError):
             temporary.unlink()
         raise
@@ -103,6 +107,9 @@ def atomic_folder(path: str | os.PathLike[str], *, last: str | None = None) -> I
     try:
         yield temporary
         _move_files(temporary, target, last)
+    except OSError as error:
+        _name(error, path)
+        raise
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
@@ -119,6 +126,7 @@ def _move_files(source: Path, target: Path, last: str | None) -> None:
         if (target / name).is_dir() or any((target / parent).is_file() for parent in name.parents):
             raise NotADirectoryError(f"{target / name}: a file and a folder compete for this name; move the old one")
     for name in names:
+        _set_mode(source / name, _usual_mode(source / name))
         _flush(source / name)
     target.mkdir(exist_ok=True)
     if last is not None:
@@ -133,6 +141,28 @@ def _move_files(source: Path, target: Path, last: str | None) -> None:
 def _sibling(target: Path, suffix: str | None = None) -> Path:
     """A fresh hidden name beside `target`, short enough for any file system."""
     return target.with_name(f".{uuid.uuid4().hex[:12]}.tmp{target.suffix if suffix is None else suffix}")
+
+
+def _name(error: BaseException, path: str | os.PathLike[str]) -> None:
+    """Says what was being written, where the system did not: a full disk is found out by a write, which has no name."""
+    if isinstance(error, OSError) and error.errno is not None and error.filename is None:
+        error.filename = os.fspath(path)
+
+
+def _usual_mode(target: Path) -> int:
+    """The permissions of a new file beside `target`. The umask itself cannot be read without setting it, for all."""
+    probe = _sibling(target)
+    try:
+        probe.touch(exist_ok=False)
+        return stat.S_IMODE(probe.stat().st_mode)
+    finally:
+        probe.unlink(missing_ok=True)
+
+
+def _set_mode(file: Path, mode: int) -> None:
+    """Gives `file` these permissions; where it has them, nothing is asked of the file system."""
+    if stat.S_IMODE(file.stat().st_mode) != mode:
+        file.chmod(mode)
 
 
 def _flush(file: Path) -> None:

@@ -20,7 +20,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from satn_fast.config import SATNConfig
+from satn_fast.config import RUNNING_PRIOR_FRAMES, SATNConfig
 from satn_fast.hub import PretrainedModel
 from satn_fast.kernels.attentive_pool.reference import attentive_pool
 from satn_fast.kernels.causal_conv1d.reference import causal_conv1d
@@ -30,10 +30,6 @@ from satn_fast.kernels.self_attention.reference import attention_map, self_atten
 # Below this a feature is taken as constant (digital silence, a band above the recording's bandwidth); dividing
 # by less would blow up its rounding noise.
 SMALLEST_STD = 1e-3
-
-# Average frames that a running mean starts from: 1 s at the usual 10 ms hop. With none, the source task of the demo
-# was still at 93 % phoneme errors where this reached 83 % (400 steps of 16 utterances, preset edge).
-RUNNING_PRIOR_FRAMES = 100
 
 
 class Encoded(NamedTuple):

@@ -22,9 +22,8 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 from satn_fast import reference
-from satn_fast.config import SATNConfig
+from satn_fast.config import RUNNING_PRIOR_FRAMES, SATNConfig
 from satn_fast.kernels.lengths import check_lengths, frame_mask, zero_padded
-from satn_fast.reference import RUNNING_PRIOR_FRAMES
 
 # Attention of c frames at once builds c * (W-1+c) scores; longer chunks are cut, so that cost and memory stay linear.
 LONGEST_STEP = 256

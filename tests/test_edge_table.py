@@ -13,9 +13,15 @@ KEPT = {
     "tools": {"onnxruntime": "1.2", "ai-edge-litert": "3.4"},
     "utterance_seconds": 3.0,
     "files": [
-        {"name": "model.int8.tflite", "bytes": 2048, "arena_bytes": 10240, "milliseconds": 1.234}
+        {"name": "model.tflite", "bytes": 8192, "arena_bytes": 10240, "seconds": 3.0, "milliseconds": 3.085}
+        | {"max_logit_error": 1e-6, "agreement": 1.0, "ua": 0.745, "ua_loss": 0.0},
+        {"name": "model.int8.tflite", "bytes": 2048, "arena_bytes": 10240, "seconds": 3.0, "milliseconds": 1.234}
         | {"max_logit_error": 0.0456, "agreement": 0.995, "ua": 0.75, "ua_loss": -0.005},
-        {"name": "model.stream.onnx", "bytes": 4096, "arena_bytes": None, "milliseconds": 0.05}
+        {"name": "model.stream.onnx", "bytes": 4096, "arena_bytes": None, "seconds": 0.1, "milliseconds": 0.05}
+        | {"max_logit_error": 1e-6, "agreement": 1.0, "ua": 0.745, "ua_loss": 0.0},
+        {"name": "model.mcu.tflite", "bytes": 4096, "arena_bytes": 2048, "seconds": 0.1, "milliseconds": 2.0}
+        | {"max_logit_error": 0.1, "agreement": 0.99, "ua": 0.745, "ua_loss": 0.0},
+        {"name": "model.batch.onnx", "bytes": 4096, "arena_bytes": None, "seconds": 3.0, "milliseconds": 0.5}
         | {"max_logit_error": 1e-6, "agreement": 1.0, "ua": 0.745, "ua_loss": 0.0},
     ],
 }
@@ -29,8 +35,14 @@ def test_the_document_shows_what_is_kept():
 
 def test_a_row_per_file_and_a_note_per_model():
     text = edge.table([KEPT])
-    assert "| tiny | `model.int8.tflite` | 2 | 1.23 | 10 | 0.046 | 99.5 % | 75.0 % | -0.5 % |" in text
-    assert "| tiny | `model.stream.onnx` | 4 | 0.05 a chunk | – | 1e-06 | 100.0 % | 74.5 % | 0.0 % |" in text
+    for row in (
+        "| `model.tflite` | 8 | 3.08 | – | 0.001 | 10 | 1e-06 | 100.0 % | 74.5 % | 0.0 % |",
+        "| `model.int8.tflite` | 2 | 1.23 | 2.50 x | 0.00041 | 10 | 0.046 | 99.5 % | 75.0 % | -0.5 % |",
+        "| `model.stream.onnx` | 4 | 0.05 a chunk | – | 0.0005 | – | 1e-06 | 100.0 % | 74.5 % | 0.0 % |",
+        "| `model.mcu.tflite` | 4 | 2.00 a chunk | – | 0.02 | 2 | 0.1 | 99.0 % | 74.5 % | 0.0 % |",
+        "| `model.batch.onnx` | 4 | 0.50 each | – | 0.00017 | – | 1e-06 | 100.0 % | 74.5 % | 0.0 % |",
+    ):
+        assert f"| tiny {row}" in text
     assert "2026-01-31, a machine, one thread, ONNX Runtime 1.2, LiteRT 3.4; 12 utterances" in text
 
 

@@ -1,3 +1,4 @@
+import errno
 import os
 
 import pytest
@@ -35,6 +36,18 @@ def test_a_failure_keeps_the_old_file_and_leaves_no_debris(tmp_path, error):
     assert names(tmp_path) == ["a.csv"]
 
 
+@pytest.mark.parametrize("writer", [atomic_write, atomic_folder])
+def test_a_full_disk_is_said_with_the_name_of_what_was_to_be_written(tmp_path, writer):
+    def write():
+        with writer(tmp_path / "a"):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with pytest.raises(OSError, match="No space left on device") as caught:
+        write()
+    assert caught.value.filename == str(tmp_path / "a")
+    assert names(tmp_path) == []
+
+
 def test_a_failed_rename_leaves_no_debris(tmp_path, monkeypatch):
     path = tmp_path / "a.csv"
     path.write_bytes(b"old")
@@ -60,6 +73,27 @@ def test_writing_nothing_is_an_error_and_keeps_the_old_file(tmp_path):
 def test_a_folder_is_no_file(tmp_path):
     with pytest.raises(IsADirectoryError, match="is a folder"), atomic_write(tmp_path):
         pass
+
+
+@pytest.mark.skipif(os.name == "nt", reason="permissions of POSIX")
+@pytest.mark.parametrize("umask", [0o022, 0o002, 0o077])
+def test_the_umask_decides_who_may_read_whatever_the_writer_chose(tmp_path, umask):
+    def write(path):
+        path.touch(mode=0o600)
+        path.chmod(0o600)
+
+    before = os.umask(umask)
+    try:
+        with atomic_write(tmp_path / "a") as temporary:
+            write(temporary)
+        with atomic_folder(tmp_path / "model") as temporary:
+            (temporary / "sub").mkdir()
+            write(temporary / "sub" / "b")
+    finally:
+        os.umask(before)
+    for path in (tmp_path / "a", tmp_path / "model" / "sub" / "b"):
+        assert path.stat().st_mode & 0o777 == 0o666 & ~umask
+    assert names(tmp_path) == ["a", "model", "model/sub", "model/sub/b"]
 
 
 @pytest.mark.skipif(os.name == "nt", reason="symbolic links need rights on Windows")

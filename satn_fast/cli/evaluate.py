@@ -13,6 +13,7 @@ import typer
 from rich.markup import escape
 from rich.progress import Progress
 
+from satn_fast.cli.audio import waveforms_of
 from satn_fast.cli.prepare import OnError
 from satn_fast.cli.terminal import bar, messages, output, progress_bars, results, warn
 
@@ -73,7 +74,7 @@ def evaluate(
         per_speaker = config.normalization == "speaker"
         read = _read(utterances, config.front_end, cache, on_error, manifest, bars, per_speaker=per_speaker)
         advance = bar(bars, "recognising")
-        predictions = evaluate_utterances(recogniser, read.utterances, read.features, progress=advance)
+        predictions = evaluate_utterances(recogniser, read.utterances, _heard(recogniser, read), progress=advance)
     found = figures(predictions) | {
         "model": str(model),
         "manifest": str(manifest),
@@ -109,10 +110,7 @@ def _load(model: Path) -> "SATN | ExportedModel":
     # A checkpoint recognises several utterances at once, and shows its attention.
     if model.is_dir():
         return SATN.from_pretrained(model)
-    exported = load(model)
-    if exported.takes_audio:
-        raise ValueError(f"{model}: takes audio; evaluate the file beside it that takes features, they decide alike")
-    return exported
+    return load(model)
 
 
 def _utterances(manifest: Path, labels: Sequence[str], on_error: OnError) -> "list[Utterance]":
@@ -168,6 +166,17 @@ def _read(
         return usable
     speakers = [said.speaker for said in usable.utterances]
     return replace(usable, features=normalize_per_speaker(usable.features, speakers, notify=warn))
+
+
+def _heard(model: "SATN | ExportedModel", read: _Read) -> "list[Tensor]":
+    """What the model takes of each utterance: features, or audio."""
+    import torch
+
+    from satn_fast import SATN, LogMel
+
+    if isinstance(model, SATN) or not model.takes_audio:
+        return read.features
+    return [torch.from_numpy(audio) for audio in waveforms_of(read.utterances, LogMel(**model.front_end))]
 
 
 def _write(

@@ -11,11 +11,13 @@ import typer
 from numpy.typing import NDArray
 from rich.progress import Progress
 
+from satn_fast.cli.audio import waveforms_of
 from satn_fast.cli.terminal import bar, output, progress_bars, results, warn
 
 if TYPE_CHECKING:
     from satn_fast.data import Utterance
     from satn_fast.export import FileReport, LayerError
+    from satn_fast.frontend import LogMel
     from satn_fast.models import SATN
 
 MISSED_TOLERANCE = 3
@@ -63,20 +65,21 @@ def export(
 
         satn-fast export runs/demo/model --calibration runs/demo/corpus/manifest.csv --output exported
     """
-    from satn_fast import SATN
+    from satn_fast import SATN, LogMel
     from satn_fast.card import training_record
     from satn_fast.data import read_manifest
     from satn_fast.export import ToleranceError, Tolerances, choose_calibration
     from satn_fast.export import export as export_model
 
     model = SATN.from_pretrained(checkpoint)
+    front_end = LogMel(**model.config.front_end)
     if evaluation is None:
         warn("no --evaluation: verifying with the calibration utterances, which flatters the int8 files")
     with progress_bars() as bars:
         training = read_manifest(calibration, check_files=True)
         chosen = [training[row] for row in choose_calibration(training, calibration_size)]
-        examples = _features(calibration, chosen, model, bars)
-        compared = examples if evaluation is None else _read(evaluation, model, bars)
+        examples = _features(calibration, chosen, model, front_end, bars)
+        compared = examples if evaluation is None else _read(evaluation, model, front_end, bars)
         try:
             manifest = export_model(
                 model,
@@ -84,7 +87,7 @@ def export(
                 calibration=examples.features,
                 evaluation=compared.features,
                 truth=compared.truth,
-                evaluation_audio=_waveforms(compared, model) if audio_input else None,
+                evaluation_audio=waveforms_of(compared.utterances, front_end) if audio_input else None,
                 batched=batched,
                 calibration_method=calibration_method.value,
                 tolerances=Tolerances(int8_agreement=min_agreement, ua_loss=max_ua_loss),
@@ -108,12 +111,13 @@ def verify(
     max_ua_loss: Loss = 0.02,
     layers: Annotated[
         bool,
-        typer.Option("--layers", help="Also show the error of every layer of the int8 .onnx files, the worst first."),
+        typer.Option("--layers", help="Also show the error of every layer of the int8 files, the worst first."),
     ] = False,
 ) -> None:
     """Check that exported files are whole and compute what the checkpoint computes. Exit code 3 if one does not.
 
-    Labels that the model does not know are fine: then decisions are compared, and no accuracy is computed.
+    Whole means that not a bit has changed of manifest.json and the files that it lists. README.md, the model card, may
+    be edited. Labels that the model does not know are fine: then decisions are compared, and no accuracy is computed.
 
     **Examples**
 
@@ -121,26 +125,28 @@ def verify(
 
         satn-fast verify runs/demo/export --checkpoint runs/demo/model --manifest speech.csv --layers
     """
-    from satn_fast import SATN
+    from satn_fast import SATN, LogMel
     from satn_fast.export import Manifest, Tolerances, layer_errors
     from satn_fast.export import verify as verify_folder
+    from satn_fast.export.names import AUDIO, BATCH, is_int8
 
     model = SATN.from_pretrained(checkpoint)
+    front_end = LogMel(**model.config.front_end)
     with progress_bars() as bars:
-        compared = _read(manifest, model, bars)
+        compared = _read(manifest, model, front_end, bars)
         reports = verify_folder(
             folder,
             model,
             compared.features,
             compared.truth,
-            audio=_waveforms(compared, model) if _takes_audio(folder) else None,
+            audio=waveforms_of(compared.utterances, front_end) if _takes_audio(folder) else None,
             tolerances=Tolerances(int8_agreement=min_agreement, ua_loss=max_ua_loss),
             progress=_advance(bars, "verifying"),
         )
     if layers:
         for report in reports:
-            # Behind the front end, and in a batch, the layers are those of model.int8.onnx.
-            shown = report.name in ("model.int8.onnx", "model.stream.int8.onnx")
+            # Behind the front end, and in a batch, the layers are those of the file for one utterance.
+            shown = is_int8(report.name) and report.name not in (*AUDIO, *BATCH)
             if shown and report.agreement is not None:
                 _show_layers(report.name, layer_errors(folder / report.name, model, compared.features))
     _show(reports, {file.name: file.bytes for file in Manifest.read(folder).files})
@@ -155,18 +161,18 @@ class _Utterances:
     truth: list[int] | None
 
 
-def _read(manifest: Path, model: "SATN", bars: Progress) -> _Utterances:
+def _read(manifest: Path, model: "SATN", front_end: "LogMel", bars: Progress) -> _Utterances:
     from satn_fast.data import read_manifest
 
-    return _features(manifest, read_manifest(manifest, check_files=True), model, bars)
+    return _features(manifest, read_manifest(manifest, check_files=True), model, front_end, bars)
 
 
-def _features(manifest: Path, utterances: "Sequence[Utterance]", model: "SATN", bars: Progress) -> _Utterances:
-    from satn_fast import LogMel
+def _features(
+    manifest: Path, utterances: "Sequence[Utterance]", model: "SATN", front_end: "LogMel", bars: Progress
+) -> _Utterances:
     from satn_fast.training import extract_features
 
     labels = model.config.labels
-    front_end = LogMel(**model.config.front_end)
     progress = bar(bars, f"features of {manifest.name}")
     features = extract_features(utterances, front_end, progress, notify=lambda what: warn(f"{manifest}: {what}"))
     unknown = sorted({utterance.label for utterance in utterances} - set(labels))
@@ -174,16 +180,6 @@ def _features(manifest: Path, utterances: "Sequence[Utterance]", model: "SATN", 
         warn(f"{manifest}: the model does not know {', '.join(unknown)}; comparing decisions only, not accuracy")
     truth = None if unknown else [labels.index(utterance.label) for utterance in utterances]
     return _Utterances(utterances, [frames.numpy() for frames in features], truth)
-
-
-def _waveforms(read: _Utterances, model: "SATN") -> list[NDArray[np.float32]]:
-    """Audio (n_samples,) of each utterance, at the front end's rate."""
-    from satn_fast import LogMel
-    from satn_fast.audio import read_audio
-    from satn_fast.training.extraction import part_of
-
-    rate = LogMel(**model.config.front_end).sample_rate
-    return [part_of(utterance, read_audio(utterance.file, rate)) for utterance in read.utterances]
 
 
 def _takes_audio(folder: Path) -> bool:

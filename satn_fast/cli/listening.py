@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from satn_fast.audio import AudioError, check_samples
 from satn_fast.cli.terminal import warn
 from satn_fast.config import SATNConfig
-from satn_fast.export import ExportedStream, load
+from satn_fast.export import ExportedStream, MicroModel, load
 from satn_fast.frontend import LogMel
 
 if TYPE_CHECKING:
@@ -100,7 +100,7 @@ class Listener:
     """From samples to updates: resampling where needed, front end, model.
 
     Args:
-        model: Checkpoint folder of a model that can be streamed, or an exported stream.
+        model: Checkpoint folder of a model that can be streamed, an exported stream, or a `.mcu.tflite` file.
         rate: Rate of the samples in Hz; `None` takes the model's own.
     """
 
@@ -128,6 +128,8 @@ class Listener:
         self._stream.push(np.asarray(rows, dtype=np.float32))
         if last:
             self._stream.push(np.asarray(self._features.finish(), dtype=np.float32))
+            if isinstance(self._stream, MicroModel):
+                self._stream.finish()  # frames that do not fill a step
 
     @property
     def seconds(self) -> float:
@@ -167,7 +169,7 @@ class Listener:
         return soxr.ResampleStream(self.rate, self._front_end.sample_rate, 1, dtype="float32", quality="HQ")
 
 
-def _opened(model: Path) -> "tuple[Stream | ExportedStream, SATNConfig]":
+def _opened(model: Path) -> "tuple[Stream | ExportedStream | MicroModel, SATNConfig]":
     """The stream of a checkpoint folder or of an exported file, which needs no torch, and its configuration."""
     if model.is_dir() or model.suffix.lower() not in (".onnx", ".tflite"):
         import torch
@@ -181,9 +183,10 @@ def _opened(model: Path) -> "tuple[Stream | ExportedStream, SATNConfig]":
         checkpoint = SATN.from_pretrained(model)
         return Stream(checkpoint), checkpoint.config
     exported = load(model)
-    if not isinstance(exported, ExportedStream):
+    if not isinstance(exported, ExportedStream | MicroModel):
         raise ValueError(
-            f"{model}: hears whole utterances only; streaming needs a checkpoint folder or a model.stream.onnx"
+            f"{model}: hears whole utterances only; streaming needs a checkpoint folder, a model.stream.onnx or a "
+            "model.mcu.tflite"
         )
     return exported, exported.config
 
@@ -194,7 +197,7 @@ def listen(
     """Prints a line per update, and a final one when the input ends or Ctrl-C is pressed.
 
     Args:
-        model: Checkpoint folder of a model that can be streamed, or an exported stream.
+        model: Checkpoint folder of a model that can be streamed, an exported stream, or a `.mcu.tflite` file.
         rate: Rate of the input in Hz; `None` takes the model's own.
         sample_format: `"s16le"` or `"f32le"`.
         update_seconds: Seconds of audio from one update to the next.

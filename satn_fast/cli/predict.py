@@ -53,7 +53,8 @@ def predict(
 
     With `--stream`, every line says how many seconds were heard, the emotion of all of it with its probability, and how
     long after its last sample the line came. The end of the input, or Ctrl-C, brings the final line. The model must be
-    a checkpoint with an attention window, or its exported model.stream.onnx.
+    a checkpoint with an attention window, or its exported model.stream.onnx, model.stream.int8.onnx or model.mcu.tflite
+    (which hears the last 10 s).
 
     **Examples**
 

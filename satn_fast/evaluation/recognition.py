@@ -34,7 +34,7 @@ class Recogniser(Protocol):
         """Names of the classes."""
 
     def probabilities(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
-        """(T, F) features to (n_labels,) probabilities."""
+        """(T, F) features, or (n_samples,) audio if it takes that, to (n_labels,) probabilities."""
 
 
 def class_indices(utterances: Sequence[Utterance], labels: Sequence[str]) -> NDArray[np.int64]:
@@ -72,7 +72,7 @@ def evaluate_utterances(
     Args:
         model: A SATN, which takes several utterances at once, on its own device; or an exported model.
         utterances: What was said, by whom, with labels of the model.
-        features: (T, F) float32 of each.
+        features: (T, F) float32 of each; (n_samples,) audio for a model that takes audio.
         fold: To be noted in the predictions: the part of a cross-validation.
         seed: To be noted in the predictions.
         progress: Called with (done, total).

@@ -45,6 +45,28 @@ def checkpoint(tmp_path_factory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="session")
+def exported_files(checkpoint, tmp_path_factory) -> Path:
+    """A folder with every file that the checkpoint can be exported to; accuracy is not judged."""
+    for runtime in ("onnxruntime", "ai_edge_litert", "litert_quantizer", "tflite_micro"):
+        pytest.importorskip(runtime)
+    from satn_fast.export import export
+
+    rng = np.random.default_rng(2)
+    audio = [waveform(rng) for _ in range(3)]
+    folder, features = tmp_path_factory.mktemp("exported") / "export", [LogMel()(samples) for samples in audio]
+    export(
+        SATN.from_pretrained(checkpoint),
+        folder,
+        calibration=features,
+        evaluation=features,
+        evaluation_audio=audio,
+        batched=True,
+        tolerances=None,
+    )
+    return folder
+
+
 @pytest.fixture
 def clips(tmp_path) -> list[Path]:
     rng = np.random.default_rng(1)

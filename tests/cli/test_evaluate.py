@@ -9,6 +9,7 @@ from satn_fast import SATN, LogMel
 from satn_fast.audio import write_wav
 from satn_fast.data import Utterance, read_manifest, write_manifest
 from satn_fast.evaluation import evaluate_utterances, read_predictions
+from satn_fast.export.names import MODEL_FILES, is_int8
 from satn_fast.training import extract_features
 
 from .conftest import waveform
@@ -158,16 +159,26 @@ def test_a_cache_gives_the_same_figures(satn_fast, checkpoint, manifest, tmp_pat
     assert any((tmp_path / "cache").rglob("*.npy"))
 
 
-def test_exported_files_are_evaluated_alike(satn_fast, checkpoint, manifest, tmp_path):
-    pytest.importorskip("onnxruntime")
-    from satn_fast.export import to_onnx
-
-    to_onnx(SATN.from_pretrained(checkpoint), tmp_path / "model.onnx")
-    result = satn_fast("evaluate", tmp_path / "model.onnx", manifest, "--json", "--output", tmp_path / "out")
+@pytest.mark.parametrize("name", MODEL_FILES)
+def test_exported_files_are_evaluated_alike(satn_fast, checkpoint, exported_files, manifest, tmp_path, name):
+    result = satn_fast("evaluate", exported_files / name, manifest, "--json", "--output", tmp_path / "out")
     assert result.code == 0, result.errors
+    found = json.loads(result.output)
+    assert found["utterances"] == 8
     through = read_predictions(tmp_path / "out" / "predictions.csv")
-    np.testing.assert_allclose(through.probabilities, expected(checkpoint, manifest).probabilities, atol=1e-4)
+    tolerance = 0.1 if is_int8(name) else 1e-3
+    np.testing.assert_allclose(through.probabilities, expected(checkpoint, manifest).probabilities, atol=tolerance)
     assert "Where the model looks" not in (tmp_path / "out" / "report.html").read_text()
+
+
+def test_a_bad_file_is_skipped_for_a_model_that_takes_audio_too(satn_fast, exported_files, manifest):
+    (manifest.parent / "clips" / "3.wav").write_bytes(b"no audio")
+    model = exported_files / "model.audio.int8.tflite"
+    assert satn_fast("evaluate", model, manifest).code == 1
+    skipped = satn_fast("evaluate", model, manifest, "--json", "--on-error", "skip")
+    assert skipped.code == 0
+    assert "3.wav" in skipped.errors
+    assert json.loads(skipped.output)["skipped"] == 1
 
 
 def test_a_failure_leaves_what_was_there(satn_fast, checkpoint, manifest, tmp_path):

@@ -9,6 +9,7 @@ import torch
 
 from satn_fast import SATN, LogMel
 from satn_fast.audio import read_audio, write_wav
+from satn_fast.export.names import MODEL_FILES, is_int8
 
 
 def test_json_gives_the_models_own_probabilities(satn_fast, checkpoint, clips):
@@ -24,6 +25,16 @@ def test_json_gives_the_models_own_probabilities(satn_fast, checkpoint, clips):
         assert list(row["scores"]) == ["calm", "angry", "sad"]
         np.testing.assert_allclose(list(row["scores"].values()), expected.detach(), atol=1e-5)
         assert row["label"] == max(row["scores"], key=row["scores"].get)
+
+
+@pytest.mark.parametrize("name", MODEL_FILES)
+def test_every_exported_file_recognises_like_the_checkpoint(satn_fast, checkpoint, exported_files, clips, name):
+    expected, found = (
+        [row["scores"] for row in json.loads(satn_fast("predict", model, *clips, "--json").output)]
+        for model in (checkpoint, exported_files / name)
+    )
+    for row, other in zip(found, expected, strict=True):
+        assert row == pytest.approx(other, abs=0.1 if is_int8(name) else 1e-3)
 
 
 def test_csv_and_table_say_the_same_as_json(satn_fast, checkpoint, clips):

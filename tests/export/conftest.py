@@ -6,12 +6,16 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+from satn_fast.export.names import MICRO, STREAM, UTTERANCE
 from tests.export import speechlike
 
 pytest.importorskip("onnxruntime")
 pytest.importorskip("ai_edge_litert")
 pytest.importorskip("litert_quantizer")
 pytest.importorskip("tensorflow")
+
+# Those that a model which can be streamed is exported to, unless more are asked for.
+FILES = (*UTTERANCE, *STREAM, MICRO)
 
 
 @pytest.fixture(scope="package", autouse=True)
@@ -49,6 +53,28 @@ def exported(_one_thread, tmp_path_factory):
         manifest=manifest,
         progress=calls,
     )
+
+
+@pytest.fixture(scope="package")
+def spoken(_one_thread, tmp_path_factory):
+    """Every file that there is, of a model that heard waveforms."""
+    from satn_fast import LogMel
+    from satn_fast.export import export
+
+    front_end, audio = LogMel(**speechlike.FRONT_END), speechlike.spoken(3, 12)
+    features = [front_end(samples) for samples in audio]
+    model = speechlike.untrained()
+    model.encoder.normalization.fit([torch.from_numpy(x) for x in features])
+    folder = tmp_path_factory.mktemp("spoken") / "export"
+    manifest = export(
+        model,
+        folder,
+        calibration=features,
+        evaluation=features,
+        evaluation_audio=audio,
+        batched=True,
+    )
+    return SimpleNamespace(model=model, folder=folder, audio=audio, features=features, manifest=manifest)
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ from satn_fast import SATN, SATNConfig
 
 LABELS = ("calm", "tense", "angry")
 N_MELS = 16
+FRONT_END = {"preset": "kaldi", "sample_rate": 16000, "n_mels": N_MELS}
 
 
 def delta(x):
@@ -35,6 +36,23 @@ def corpus(seed, count):
     return [utterance(generator, int(generator.integers(40, 160)), label) for label in truth], truth
 
 
+def waveform(generator, n_samples, label=0):
+    """(n_samples,) float32: syllables of a voice over noise, an offset, and a silent end."""
+    time = np.arange(n_samples) / 16000
+    pitch, rate = generator.uniform(90, 250), (2.0, 4.5, 9.0)[label]
+    voice = sum(np.sin(2 * np.pi * pitch * k * time + k) / k for k in range(1, 20))
+    loudness = 0.1 * np.maximum(0, np.sin(2 * np.pi * rate * time + generator.uniform(0, 6)))
+    audio = loudness * voice + generator.normal(0, 0.002, n_samples) + 0.01
+    audio[int(0.9 * n_samples) :] = 0
+    return audio.astype(np.float32)
+
+
+def spoken(seed, count):
+    """`count` waveforms."""
+    generator = np.random.default_rng(seed)
+    return [waveform(generator, int(generator.integers(8000, 20000)), i % 3) for i in range(count)]
+
+
 def config(**overrides):
     fields = {
         "labels": LABELS,
@@ -44,7 +62,7 @@ def config(**overrides):
         "pooling_size": 16,
         "attention_window": 20,
         "normalization": "running",
-        "front_end": {"preset": "kaldi", "sample_rate": 16000, "n_mels": N_MELS},
+        "front_end": FRONT_END,
     }
     return SATNConfig(**(fields | overrides))
 

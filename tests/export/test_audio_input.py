@@ -1,22 +1,19 @@
 """Files that take audio: the front end in the graph is the C++ front end, and the network behind it is the same."""
 
-from types import SimpleNamespace
-
 import numpy as np
 import onnx
 import onnxruntime
 import pytest
 import tensorflow as tf
-import torch
 from ai_edge_litert.interpreter import Interpreter
 
 from satn_fast import SATN, LogMel
 from satn_fast.export import ExportError, ToleranceError, export, layer_errors, load, to_onnx, to_tflite, verify
 from satn_fast.export.audio_tables import audio_tables, least_samples
 from satn_fast.export.cost import arena_bytes
+from satn_fast.export.names import AUDIO
 from tests.export import speechlike
 
-KALDI = {"preset": "kaldi", "sample_rate": 16000, "n_mels": speechlike.N_MELS}
 FRONT_ENDS = [
     {"preset": "kaldi"},
     {"preset": "kaldi-hamming", "n_mels": 23, "float_scale": 1000.0},
@@ -31,46 +28,9 @@ FRONT_ENDS = [
 ]
 
 
-def waveform(generator, n_samples, label=0):
-    """(n_samples,) float32: syllables of a voice over noise, an offset, and a silent end."""
-    time = np.arange(n_samples) / 16000
-    pitch, rate = generator.uniform(90, 250), (2.0, 4.5, 9.0)[label]
-    voice = sum(np.sin(2 * np.pi * pitch * k * time + k) / k for k in range(1, 20))
-    loudness = 0.1 * np.maximum(0, np.sin(2 * np.pi * rate * time + generator.uniform(0, 6)))
-    audio = loudness * voice + generator.normal(0, 0.002, n_samples) + 0.01
-    audio[int(0.9 * n_samples) :] = 0
-    return audio.astype(np.float32)
-
-
-def corpus(seed, count):
-    generator = np.random.default_rng(seed)
-    return [waveform(generator, int(generator.integers(8000, 20000)), i % 3) for i in range(count)]
-
-
 @pytest.fixture(scope="module")
-def spoken():
-    """A model, waveforms, and their features."""
-    front_end, audio = LogMel(**KALDI), corpus(3, 12)
-    features = [front_end(samples) for samples in audio]
-    model = speechlike.untrained(front_end=KALDI)
-    model.encoder.normalization.fit([torch.from_numpy(x) for x in features])
-    return SimpleNamespace(model=model, front_end=front_end, audio=audio, features=features)
-
-
-@pytest.fixture(scope="module")
-def exported(spoken, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("audio") / "export"
-    manifest = export(
-        spoken.model,
-        folder,
-        calibration=spoken.features,
-        evaluation=spoken.features,
-        evaluation_audio=spoken.audio,
-    )
-    return SimpleNamespace(folder=folder, manifest=manifest)
-
-
-AUDIO_FILES = ("model.audio.onnx", "model.audio.int8.onnx", "model.audio.tflite", "model.audio.int8.tflite")
+def exported(spoken):
+    return spoken
 
 
 def features_in_graph(path):
@@ -101,7 +61,7 @@ def assert_equals_front_end(compute, settings):
     least, hop, window = least_samples(settings), front_end.hop_length, front_end.frame_length
     # Long, short, long; and lengths at which a frame begins or ends.
     for n_samples in (48123, least, least + 1, window + hop - 1, window + hop, window + 3 * hop + 7, 16000):
-        audio = waveform(generator, n_samples)
+        audio = speechlike.waveform(generator, n_samples)
         expected, found = front_end(audio), compute(audio)
         assert found.shape == expected.shape, n_samples
         unit = np.abs(expected).max() if front_end.describe()["log"] == "none" else 1.0
@@ -129,7 +89,7 @@ def test_least_samples_are_those_of_the_first_frame(settings):
     assert front_end.frame_count(least - 1) == 0
 
 
-@pytest.mark.parametrize("name", AUDIO_FILES)
+@pytest.mark.parametrize("name", AUDIO)
 def test_gives_the_logits_of_the_file_that_takes_features(spoken, exported, name):
     of_audio, of_features = load(exported.folder / name), load(exported.folder / name.replace(".audio", ""))
     assert of_audio.takes_audio
@@ -153,8 +113,8 @@ def test_front_end_stays_in_float_and_the_network_as_it_is(exported):
 
 def test_manifest_says_what_goes_in_and_verification_has_heard_it(exported):
     entries = {entry.name: entry for entry in exported.manifest.files}
-    assert set(AUDIO_FILES) < set(entries)
-    for name in AUDIO_FILES:
+    assert set(AUDIO) < set(entries)
+    for name in AUDIO:
         assert entries[name].inputs == [{"name": "audio", "shape": [1, None], "dtype": "float32"}]
         assert entries[name].max_logit_error < (0.5 if "int8" in name else 1e-3)
     path = exported.folder / "model.audio.tflite"
@@ -163,7 +123,7 @@ def test_manifest_says_what_goes_in_and_verification_has_heard_it(exported):
 
 def test_verification_without_audio_complains_of_the_files_that_take_it(spoken, exported):
     reports = {report.name: report for report in verify(exported.folder, spoken.model, spoken.features)}
-    assert {name for name, report in reports.items() if not report.ok} == set(AUDIO_FILES)
+    assert {name for name, report in reports.items() if not report.ok} == set(AUDIO)
     assert "give the utterances' waveforms" in reports["model.audio.onnx"].complaint
 
 
@@ -220,7 +180,7 @@ def test_layers_are_compared_where_features_go_in(spoken, exported):
 
 @pytest.mark.parametrize("write", [to_onnx, to_tflite])
 def test_front_end_in_double_precision_is_refused(tmp_path, write):
-    model = SATN(speechlike.config(front_end={**KALDI, "precision": "float64"}))
+    model = SATN(speechlike.config(front_end={**speechlike.FRONT_END, "precision": "float64"}))
     with pytest.raises(ValueError, match="precision 'float64'"):
         write(model, tmp_path / "model", audio_input=True)
     assert not list(tmp_path.iterdir())

@@ -11,7 +11,7 @@ from onnx import numpy_helper
 
 from satn_fast import LogMel
 from satn_fast.data import Utterance
-from satn_fast.export import choose_calibration, export, to_onnx, to_tflite
+from satn_fast.export import choose_calibration, export, to_micro, to_onnx, to_tflite
 from satn_fast.export.calibration import Ranges
 from tests.export import speechlike
 
@@ -125,7 +125,22 @@ def test_an_unknown_method_is_named(exported, tmp_path):
         )
 
 
-@pytest.mark.parametrize("write", [to_onnx, to_tflite])
+def micro(model, path, *, int8, calibration, **options):
+    """`to_micro` with the arguments of the others; it is always int8."""
+    return to_micro(model, path, calibration, **options)
+
+
+WRITERS = [to_onnx, to_tflite, micro]
+
+
+@pytest.mark.parametrize("write", WRITERS)
+def test_no_calibration_is_refused(exported, tmp_path, write):
+    with pytest.raises(ValueError, match="calibration is empty"):
+        write(exported.model, tmp_path / "model", int8=True, calibration=[])
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("write", WRITERS)
 def test_features_of_other_settings_are_refused(exported, tmp_path, write):
     settings = dict(exported.model.config.front_end)
     options = {"int8": True, "calibration": exported.calibration}
@@ -145,6 +160,8 @@ def test_features_of_another_scale_are_refused(exported, tmp_path):
         ValueError, match=r"another front end or level: its log-Mel bands are \d+\.\d standard deviations"
     ):
         export(exported.model, tmp_path / "out", calibration=shifted, evaluation=exported.features)
+    with pytest.raises(ValueError, match="another front end or level"):
+        to_micro(exported.model, tmp_path / "model.mcu.tflite", shifted)
     assert not list(tmp_path.iterdir())
 
 

@@ -9,9 +9,10 @@ import torch
 
 from satn_fast.export import Manifest, ToleranceError, Tolerances, export, exporter
 from satn_fast.export.cost import arena_bytes, macs_per_second
+from satn_fast.export.names import UTTERANCE
 from satn_fast.reference import SATN
 from tests.export import speechlike
-from tests.export.test_runtime import FILES
+from tests.export.conftest import FILES
 
 
 def test_folder_holds_the_files_of_the_manifest(exported):
@@ -25,7 +26,7 @@ def test_folder_holds_the_files_of_the_manifest(exported):
 
 def test_manifest_is_plain_json_and_reads_back(exported):
     content = json.loads((exported.folder / "manifest.json").read_text())
-    assert list(content) == ["labels", "front_end", "utterance_seconds", "files", "tools", "left_out"]
+    assert list(content) == ["labels", "front_end", "utterance_seconds", "files", "tools", "left_out", "sha256"]
     assert content["labels"] == list(speechlike.LABELS)
     assert content["front_end"] == exported.model.config.front_end
     assert {"torch", "onnxruntime", "ai-edge-litert"} <= set(content["tools"])
@@ -68,8 +69,17 @@ def test_model_that_cannot_be_streamed_has_no_stream_files(exported, tmp_path):
     assert not list((tmp_path / "new").glob("*.stream.*"))
 
 
+def test_files_of_a_former_export_do_not_stay_beside_those_of_another_model(exported, tmp_path):
+    folder, sets = tmp_path / "new", {"calibration": exported.calibration[:2], "evaluation": exported.features[:2]}
+    export(exported.model, folder, **sets, batched=True, tolerances=None)
+    (folder / "notes.txt").write_text("mine")
+    export(speechlike.untrained(attention_window=None), folder, **sets, tolerances=None)
+    names = {path.name for path in folder.iterdir()}
+    assert names == {*UTTERANCE, "manifest.json", "README.md", "notes.txt"}
+
+
 def test_failed_conversion_leaves_nothing(exported, tmp_path, monkeypatch):
-    def fail(*_):
+    def fail(*_, **__):
         raise RuntimeError("the converter broke")
 
     monkeypatch.setattr(exporter, "_tflite", fail)
@@ -80,7 +90,7 @@ def test_failed_conversion_leaves_nothing(exported, tmp_path, monkeypatch):
 
 def test_missed_tolerance_leaves_the_former_export(copied, exported, monkeypatch):
     before = {path.name: path.read_bytes() for path in copied.iterdir()}
-    monkeypatch.setattr(exporter, "_tflite", lambda *_: (exported.folder / "model.int8.tflite").read_bytes())
+    monkeypatch.setattr(exporter, "_tflite", lambda *_, **__: (exported.folder / "model.int8.tflite").read_bytes())
     with pytest.raises(ToleranceError, match=r"^model\.tflite: a logit is off by") as caught:
         export(
             exported.model,

@@ -14,16 +14,7 @@ from satn_fast.export.metadata import ENTRY, Metadata
 from satn_fast.export.tflite_file import finished
 from satn_fast.export.weights import folded
 from tests.export import speechlike
-
-FILES = (
-    "model.onnx",
-    "model.int8.onnx",
-    "model.tflite",
-    "model.int8.tflite",
-    "model.stream.onnx",
-    "model.stream.int8.onnx",
-    "model.mcu.tflite",
-)
+from tests.export.conftest import FILES
 
 
 @pytest.mark.parametrize("name", FILES)
@@ -149,7 +140,7 @@ print(json.dumps({"labels": model.labels, "logits": model(features).tolist()}))
 """
 
 
-@pytest.mark.parametrize("name", ["model.int8.onnx", "model.int8.tflite"])
+@pytest.mark.parametrize("name", ["model.int8.onnx", "model.int8.tflite", "model.mcu.tflite"])
 def test_prediction_needs_numpy_and_the_runtime_only(exported, name):
     # LiteRT itself imports flatbuffers in some versions; what is tested is our own appetite.
     script = WITHOUT_TORCH.replace(', "flatbuffers"', "") if name.endswith(".tflite") else WITHOUT_TORCH

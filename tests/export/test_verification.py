@@ -1,16 +1,20 @@
 """Verification finds what is wrong with an exported folder, and export writes nothing that fails it."""
 
 import json
+import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
 from satn_fast import SATN
-from satn_fast.export import ExportError, Tolerances, verify
+from satn_fast.export import ExportError, Manifest, Tolerances, to_micro, to_onnx, to_tflite, verify
+from satn_fast.export.manifest import sha256
+from satn_fast.export.names import MODEL_FILES
 from satn_fast.export.verification import unweighted_accuracy
 from tests.export import speechlike
-from tests.export.test_runtime import FILES
+from tests.export.conftest import FILES
 
 
 def check(folder, exported, model=None, **arguments):
@@ -36,14 +40,42 @@ def test_sound_folder_has_no_complaint(exported):
         assert 0 <= report.mean_logit_error <= report.max_logit_error
 
 
-@pytest.mark.parametrize("name", FILES)
-def test_one_flipped_bit_is_found(copied, exported, name):
-    content = bytearray((copied / name).read_bytes())
-    content[len(content) // 2] ^= 1
-    (copied / name).write_bytes(content)
+def test_every_file_that_can_be_written_is_verified(spoken):
+    reports = verify(spoken.folder, spoken.model, spoken.features[:2], audio=spoken.audio[:2])
+    assert [report.name for report in reports] == list(MODEL_FILES)
+    assert all(report.ok for report in reports)
+
+
+@pytest.mark.parametrize("name", MODEL_FILES)
+def test_one_flipped_bit_of_any_file_is_found(spoken, tmp_path, name):
+    folder = shutil.copytree(spoken.folder, tmp_path / "copy")
+    content = bytearray((folder / name).read_bytes())
+    content[np.random.default_rng(len(content)).integers(len(content))] ^= 1
+    (folder / name).write_bytes(content)
+    reports = verify(folder, spoken.model, spoken.features[:1], audio=spoken.audio[:1])
+    complaints = [report.complaint for report in reports if not report.ok]
+    assert len(complaints) == 1
+    assert complaints[0].startswith(f"{name}: is not the file of the manifest")
+
+
+def test_every_flipped_bit_of_the_manifest_is_found(copied):
+    path = copied / "manifest.json"
+    sound = path.read_bytes()
+    generator = np.random.default_rng(0)
+    for place in (0, len(sound) - 1, *generator.integers(len(sound), size=300)):
+        content = bytearray(sound)
+        content[place] ^= 1 << int(generator.integers(8))
+        path.write_bytes(content)
+        with pytest.raises(ExportError, match=r"manifest\.json: "):
+            Manifest.read(copied)
+
+
+def test_file_of_a_former_export_is_found(copied, exported):
+    shutil.copyfile(copied / "model.onnx", copied / "model.batch.onnx")
     reports = check(copied, exported)
-    assert [report.name for report in reports.values() if not report.ok] == [name]
-    assert reports[name].complaint.startswith(f"{name}: is not the file of the manifest")
+    assert [report.complaint for report in reports.values() if not report.ok] == [
+        "model.batch.onnx: is not in the manifest; remove it, or export the model again"
+    ]
 
 
 def test_missing_file_is_found(copied, exported):
@@ -66,12 +98,42 @@ def test_labels_or_front_end_of_another_checkpoint_are_found(exported, overrides
     assert all(not report.ok and message in report.complaint for report in reports.values())
 
 
-def test_manifest_that_disagrees_with_its_files_is_found(copied, exported):
-    content = json.loads((copied / "manifest.json").read_text())
-    content["labels"].reverse()
-    (copied / "manifest.json").write_text(json.dumps(content))
-    reports = check(copied, exported)
-    assert [report.name for report in reports.values() if not report.ok] == ["manifest.json"]
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"labels": tuple(reversed(speechlike.LABELS))}, "its labels are"),
+        ({"front_end": speechlike.FRONT_END | {"preset": "htk"}}, "its front end is"),
+    ],
+)
+def test_manifest_that_disagrees_with_its_files_is_found(copied, exported, changes, message):
+    (copied / "manifest.json").write_text(replace(exported.manifest, **changes).to_json())
+    complaints = [report.complaint for report in check(copied, exported).values() if not report.ok]
+    assert len(complaints) == 1
+    assert complaints[0].startswith(f"{copied / 'manifest.json'}: {message}")
+
+
+@pytest.mark.parametrize("name", [name for name in FILES if "stream" not in name])
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        ({"labels": tuple(reversed(speechlike.LABELS))}, "its labels are"),
+        ({"front_end": speechlike.FRONT_END | {"preset": "htk"}}, "its front end is"),
+    ],
+)
+def test_file_that_disagrees_with_its_manifest_is_found(copied, exported, name, overrides, message):
+    """A file of another model that took the place of the right one, and its digest with it."""
+    other = with_config(exported.model, **overrides)
+    quantized = {"int8": True, "calibration": exported.calibration[:4]} if "int8" in name else {}
+    if "mcu" in name:
+        to_micro(other, copied / name, exported.calibration[:4])
+    else:
+        (to_onnx if name.endswith(".onnx") else to_tflite)(other, copied / name, **quantized)
+    changed = {"bytes": (copied / name).stat().st_size, "sha256": sha256(copied / name)}
+    files = [replace(entry, **changed) if entry.name == name else entry for entry in exported.manifest.files]
+    (copied / "manifest.json").write_text(replace(exported.manifest, files=tuple(files)).to_json())
+    complaints = [report.complaint for report in check(copied, exported).values() if not report.ok]
+    assert len(complaints) == 1
+    assert complaints[0].startswith(f"{name}: {message}")
 
 
 def test_files_of_other_weights_are_found_and_the_complaint_says_by_how_much(exported):
@@ -98,9 +160,9 @@ def test_loss_of_unweighted_accuracy_is_found(exported):
 def test_damaged_manifest_is_refused(copied, exported):
     path = copied / "manifest.json"
     sound = json.loads(path.read_text())
-    outside = json.loads(path.read_text())
-    outside["files"][0]["name"] = "../model.onnx"
-    for text in ("", "[]", "{}", json.dumps(sound | {"files": [{}]}), json.dumps(outside)):
+    first, *others = exported.manifest.files
+    outside = replace(exported.manifest, files=(replace(first, name="../model.onnx"), *others)).to_json()
+    for text in ("", "[]", "{}", "\\ud800", json.dumps(sound | {"files": [{}]}), json.dumps(sound), outside):
         path.write_text(text)
         with pytest.raises(ExportError, match=r"manifest\.json: "):
             check(copied, exported)

@@ -2,6 +2,7 @@ import pytest
 import torch
 
 from satn_fast import SATNConfig, reference
+from satn_fast.config import RUNNING_PRIOR_FRAMES
 
 SMALL = {"channels": 8, "n_blocks": 2, "n_heads": 2, "pooling_size": 4, "dropout": 0.0}
 FRONT_END = {"preset": "kaldi", "sample_rate": 16000, "n_mels": 2}
@@ -144,7 +145,7 @@ def test_running_mean_forgets_its_start_and_then_equals_the_utterances_mean():
     running, utterance = (reference.Normalization(1, mode) for mode in ("running", "utterance"))
     x = torch.full((1, 50_000, 1), 4.0)
     assert running(x)[0, 0].item() > 3.9  # one frame says next to nothing about the mean
-    assert running(x)[0, 0].item() == pytest.approx(4.0 * (1 - 1 / (1 + reference.RUNNING_PRIOR_FRAMES)))
+    assert running(x)[0, 0].item() == pytest.approx(4.0 * (1 - 1 / (1 + RUNNING_PRIOR_FRAMES)))
     assert running(x)[0, -1].item() == pytest.approx(utterance(x)[0, -1].item(), abs=0.01)
 
 

@@ -1,4 +1,5 @@
 import json
+import os
 import pickle
 from pathlib import Path
 
@@ -54,6 +55,13 @@ def test_saving_again_replaces_whole_files(saved):
     assert torch.equal(SATN.from_pretrained(folder).classifier.bias, torch.full((2,), 7.0))
     assert sorted(path.name for path in folder.iterdir()) == ["README.md", "config.json", "model.safetensors"]
     assert [path.name for path in folder.parent.iterdir()] == ["model"]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="permissions of POSIX")
+def test_others_may_read_what_is_published(saved):
+    _, folder = saved
+    (folder / "usual").touch()
+    assert {path.stat().st_mode for path in folder.iterdir()} == {(folder / "usual").stat().st_mode}
 
 
 def test_a_model_card_that_somebody_wrote_stays(saved):
