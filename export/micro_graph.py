@@ -191,7 +191,7 @@ def step(weights: FoldedSATN, chunk_frames: int, pooling_frames: int, score_rang
     config, graph = weights.config, Graph()
     features = graph.input("features", (1, chunk_frames, config.n_features))
     padding = graph.input("padding", (1, chunk_frames), quantization=(-PADDING / 128, 0))
-    x = graph.apply("RESHAPE", "frames", features, graph.indices(1, chunk_frames, 1, config.n_features))
+    x = graph.apply("RESHAPE", "frames", features, graph.indices(chunk_frames, config.n_features))
     for index, block in enumerate(weights.blocks):
         x = _block(graph, f"block{index}", x, block)
     x = graph.apply("RESHAPE", "convolved", x, graph.indices(1, chunk_frames, config.channels))
@@ -203,37 +203,43 @@ def step(weights: FoldedSATN, chunk_frames: int, pooling_frames: int, score_rang
 
 
 def _block(graph: Graph, name: str, x: str, block: Block) -> str:
-    """One residual block, (1, c, 1, Cin) to (1, c, 1, C)."""
-    residual = x
-    if block.project is not None:
-        residual = _convolution(graph, f"{name}_project", x, block.project.as_convolution, relu=False)
+    """One residual block, (c, Cin) to (c, C)."""
+    residual = x if block.project is None else _dense(graph, f"{name}_project", x, block.project)
     y = _convolution(graph, f"{name}_conv1", x, block.conv1)
     y = _convolution(graph, f"{name}_conv2", y, block.conv2)
     return graph.apply("ADD", name, y, residual, options={"relu": True})
 
 
-def _convolution(graph: Graph, name: str, x: str, convolution: Convolution, *, relu: bool = True) -> str:
+def _convolution(graph: Graph, name: str, x: str, convolution: Convolution) -> str:
+    """A causal convolution and its ReLU, (c, Cin) to (c, Cout).
+
+    It is a dense layer of all frames that a new one depends on, laid side by side: integers are those of CONV_2D, whose
+    reference kernel takes a fifth longer, for its inner loop is K times as short.
+    """
+    n_taps, n_in, n_out = convolution.weight.shape
     if convolution.history:
-        x = graph.history(f"{name}_history", x, convolution.history, axis=1)
-    weight = convolution.weight.transpose(2, 0, 1)[:, :, None]  # (Cout, K, 1, Cin)
-    return graph.apply(
-        "CONV_2D",
-        name,
-        x,
-        graph.constant(f"{name}_weight", np.ascontiguousarray(weight), "int8"),
-        graph.constant(f"{name}_bias", convolution.bias, "int32"),
-        options={"dilation_h_factor": convolution.dilation, "relu": relu},
-    )
+        x = _taps(graph, name, x, convolution)
+    return _dense(graph, name, x, Dense(convolution.weight.reshape(n_taps * n_in, n_out), convolution.bias), relu=True)
 
 
-def _dense(graph: Graph, name: str, x: str, dense: Dense) -> str:
-    """(..., Cin) to (..., Cout)."""
+def _taps(graph: Graph, name: str, x: str, convolution: Convolution) -> str:
+    """(c, Cin) to (c, K, Cin): each new frame, after those that the convolution sees before it."""
+    n_frames, joined = graph.tensors[x].shape[0], graph.history(f"{name}_history", x, convolution.history, axis=0)
+    starts = np.arange(0, convolution.history + 1, convolution.dilation, dtype=np.int32)
+    rows = np.arange(n_frames, dtype=np.int32)[:, None] + starts
+    seen = graph.constant(f"frames_seen_at_dilation_{convolution.dilation}", rows, "int32")
+    return graph.apply("GATHER", f"{name}_taps", joined, seen)
+
+
+def _dense(graph: Graph, name: str, x: str, dense: Dense, *, relu: bool = False) -> str:
+    """(..., Cin) to (..., Cout), or (c, K, Cin) to (c, Cout) with the weights of K frames."""
     return graph.apply(
         "FULLY_CONNECTED",
         name,
         x,
         graph.constant(f"{name}_weight", np.ascontiguousarray(dense.weight.T), "int8"),
         graph.constant(f"{name}_bias", dense.bias, "int32"),
+        options={"relu": relu, "keep_num_dims": graph.tensors[x].shape[-1] == len(dense.weight)},
     )
 
 
@@ -250,10 +256,11 @@ def _attention(graph: Graph, x: str, weights: FoldedSATN, score_range: tuple[flo
 
     query = by_head("query", attention.query, (0, 2, 1, 3))  # (1, H, c, D)
     keys = graph.history("keys", by_head("key", attention.key, (0, 2, 1, 3)), window - 1, axis=2)  # (1, H, K, D)
-    values = graph.history("values", by_head("value", attention.value, (0, 2, 3, 1)), window - 1, axis=3)
     scores = graph.apply("BATCH_MATMUL", "attention_scores", _wide(graph, query), _wide(graph, keys), options=_BY_ROWS)
     visible = _visible_keys(graph, n_frames, window, score_range)
     shares = graph.apply("SOFTMAX", "attention_weights", graph.apply("ADD", "visible_scores", scores, visible))
+    # Not before: beside keys and scores they would make the arena larger.
+    values = graph.history("values", by_head("value", attention.value, (0, 2, 3, 1)), window - 1, axis=3)
     mean = graph.apply("BATCH_MATMUL", "attended_wide", shares, _wide(graph, values), options=_BY_ROWS)
     mean = graph.apply("QUANTIZE", "attended_by_head", mean, dtype="int8")
     mean = graph.apply("TRANSPOSE", "attended_split", mean, graph.indices(0, 2, 1, 3))

@@ -20,7 +20,7 @@ pytest.importorskip("tflite_micro", reason="the package tflite-micro is not inst
 
 # Those of tensorflow/lite/micro/micro_mutable_op_resolver.h that a step may use.
 OPERATORS = {
-    "ADD", "BATCH_MATMUL", "CONCATENATION", "CONV_2D", "FULLY_CONNECTED", "L2_NORMALIZATION", "MEAN", "QUANTIZE",
+    "ADD", "BATCH_MATMUL", "CONCATENATION", "FULLY_CONNECTED", "GATHER", "L2_NORMALIZATION", "MEAN", "QUANTIZE",
     "RESHAPE", "SLICE", "SOFTMAX", "SUB", "TANH", "TRANSPOSE",
 }  # fmt: skip
 POOLING_FRAMES = 200

@@ -21,8 +21,8 @@ using Resolver = tflite::MicroMutableOpResolver<14>;
 // Everything that a step is made of.
 bool add_operators(Resolver& resolver) {
   return resolver.AddAdd() == kTfLiteOk && resolver.AddBatchMatMul() == kTfLiteOk &&
-         resolver.AddConcatenation() == kTfLiteOk && resolver.AddConv2D() == kTfLiteOk &&
-         resolver.AddFullyConnected() == kTfLiteOk && resolver.AddL2Normalization() == kTfLiteOk &&
+         resolver.AddConcatenation() == kTfLiteOk && resolver.AddFullyConnected() == kTfLiteOk &&
+         resolver.AddGather() == kTfLiteOk && resolver.AddL2Normalization() == kTfLiteOk &&
          resolver.AddMean() == kTfLiteOk && resolver.AddQuantize() == kTfLiteOk && resolver.AddReshape() == kTfLiteOk &&
          resolver.AddSlice() == kTfLiteOk && resolver.AddSoftmax() == kTfLiteOk && resolver.AddSub() == kTfLiteOk &&
          resolver.AddTanh() == kTfLiteOk && resolver.AddTranspose() == kTfLiteOk;
