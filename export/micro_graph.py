@@ -194,7 +194,6 @@ def step(weights: FoldedSATN, chunk_frames: int, pooling_frames: int, score_rang
     x = graph.apply("RESHAPE", "frames", features, graph.indices(chunk_frames, config.n_features))
     for index, block in enumerate(weights.blocks):
         x = _block(graph, f"block{index}", x, block)
-    x = graph.apply("RESHAPE", "convolved", x, graph.indices(1, chunk_frames, config.channels))
     attended = _attention(graph, x, weights, score_ranges.attention)
     direction = _layer_norm(graph, graph.apply("ADD", "attention_residual", x, attended))
     logits = _pooled_logits(graph, direction, padding, weights, pooling_frames, lowest_score=score_ranges.pooling[0])
@@ -232,7 +231,7 @@ def _taps(graph: Graph, name: str, x: str, convolution: Convolution) -> str:
 
 
 def _dense(graph: Graph, name: str, x: str, dense: Dense, *, relu: bool = False) -> str:
-    """(..., Cin) to (..., Cout), or (c, K, Cin) to (c, Cout) with the weights of K frames."""
+    """(c, Cin) to (c, Cout), or (c, K, Cin) to (c, Cout) with the weights of K frames."""
     return graph.apply(
         "FULLY_CONNECTED",
         name,
@@ -244,10 +243,10 @@ def _dense(graph: Graph, name: str, x: str, dense: Dense, *, relu: bool = False)
 
 
 def _attention(graph: Graph, x: str, weights: FoldedSATN, score_range: tuple[float, float]) -> str:
-    """What attention adds to (1, c, C)."""
+    """What attention adds to (c, C)."""
     attention, window, n_heads = weights.attention, weights.config.attention_window, weights.config.n_heads
     assert window is not None
-    _, n_frames, channels = graph.tensors[x].shape
+    n_frames, channels = graph.tensors[x].shape
     heads = graph.indices(1, n_frames, n_heads, channels // n_heads)
 
     def by_head(name: str, dense: Dense, order: tuple[int, ...]) -> str:
@@ -264,7 +263,7 @@ def _attention(graph: Graph, x: str, weights: FoldedSATN, score_range: tuple[flo
     mean = graph.apply("BATCH_MATMUL", "attended_wide", shares, _wide(graph, values), options=_BY_ROWS)
     mean = graph.apply("QUANTIZE", "attended_by_head", mean, dtype="int8")
     mean = graph.apply("TRANSPOSE", "attended_split", mean, graph.indices(0, 2, 1, 3))
-    mean = graph.apply("RESHAPE", "attended", mean, graph.indices(1, n_frames, channels))
+    mean = graph.apply("RESHAPE", "attended", mean, graph.indices(n_frames, channels))
     return _dense(graph, "attention_output", mean, attention.output)
 
 
@@ -293,8 +292,8 @@ def _visible_keys(graph: Graph, n_frames: int, window: int, score_range: tuple[f
 
 
 def _layer_norm(graph: Graph, x: str) -> str:
-    """LayerNorm less its scale and offset, divided by sqrt(C): the direction of the centred frame, (1, c, C)."""
-    mean = graph.apply("MEAN", "frame_mean", x, graph.indices(2), options={"keep_dims": True})
+    """LayerNorm less its scale and offset, divided by sqrt(C): the direction of the centred frame, (c, C)."""
+    mean = graph.apply("MEAN", "frame_mean", x, graph.indices(1), options={"keep_dims": True})
     return graph.apply("L2_NORMALIZATION", "direction", graph.apply("SUB", "centred", x, mean))
 
 
@@ -309,7 +308,7 @@ def _pooled_logits(
     graph: Graph, direction: str, padding: str, weights: FoldedSATN, pooling_frames: int, lowest_score: float
 ) -> str:
     """Logits (1, n_labels) of the last frames."""
-    n_frames, n_labels = graph.tensors[direction].shape[1], len(weights.config.labels)
+    n_frames = graph.tensors[direction].shape[0]
     inner = _dense(graph, "pooling_projection", direction, _after_layer_norm(weights.pooling, weights.attention))
     # Sixteen bits: TFLite Micro takes this tanh from a table, and computes that of eight bits.
     inner = graph.apply("TANH", "pooling_tanh_wide", _wide(graph, inner))
@@ -324,13 +323,11 @@ def _pooled_logits(
     scores = graph.window("pooling_scores", score, pooling_frames, axis=1)
 
     logits = _dense(graph, "frame_logits", direction, _after_layer_norm(weights.classifier, weights.attention))
-    logits = graph.apply("TRANSPOSE", "logits_by_label", logits, graph.indices(0, 2, 1))
-    logits = graph.window("logits_of_frames", logits, pooling_frames, axis=2)
+    logits = graph.apply("TRANSPOSE", "logits_by_label", logits, graph.indices(1, 0))
+    logits = graph.window("logits_of_frames", logits, pooling_frames, axis=1)
 
     # From int8, the softmax takes the largest differences for what they are.
     shares = graph.apply("SOFTMAX", "pooling_shares", scores, dtype="int16", quantization=(1 / 65536, -32768))
     shares = graph.apply("QUANTIZE", "pooling_weights", shares, quantization=(1 / 32768, 0))
-    shares = graph.apply("RESHAPE", "pooling_weights_as_row", shares, graph.indices(1, 1, pooling_frames))
     pooled = graph.apply("BATCH_MATMUL", "pooled_logits", shares, _wide(graph, logits), options=_BY_ROWS)
-    pooled = graph.apply("RESHAPE", "logits_wide", pooled, graph.indices(1, n_labels))
     return graph.apply("QUANTIZE", "logits", pooled, dtype="int8")

@@ -92,7 +92,7 @@ def test_header_holds_the_numbers_of_the_interface(exported):
     assert np.float32(numbers["LOGIT_SCALE"]) == np.float32(outputs[0].scale)
     assert np.float32(numbers["FEATURE_SCALE"]) == np.float32(inputs[0].scale)
     assert (1, numbers["CHUNK_FRAMES"], numbers["FEATURES"]) == inputs[0].shape
-    assert (1, numbers["LABELS"], numbers["POOLING_FRAMES"]) == inputs[-1].shape
+    assert (numbers["LABELS"], numbers["POOLING_FRAMES"]) == inputs[-1].shape
     assert numbers["STATE_BYTES"] == sum(np.prod(port.shape) for port in inputs[2:])
     assert (numbers["STATES"], numbers["ARENA_BYTES"]) == (len(inputs) - 2, 50_000)
     assert (numbers["RUNNING_NORMALIZATION"], numbers["PRIOR_FRAMES"]) == (1, 100)
