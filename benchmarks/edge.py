@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from satn_fast import SATN, LogMel
 from satn_fast.cli.terminal import bar, progress_bars
 from satn_fast.data import read_manifest
-from satn_fast.export import ExportedModel, ExportedStream, Manifest, choose_calibration, export, load
+from satn_fast.export import ExportedModel, ExportedStream, Manifest, MicroModel, choose_calibration, export, load
 from satn_fast.files import atomic_write
 from satn_fast.training import extract_features
 
@@ -163,7 +163,7 @@ def _note(figures: Mapping[str, Any]) -> str:
 
 def _row(figures: Mapping[str, Any], file: Mapping[str, Any]) -> str:
     arena = "–" if file["arena_bytes"] is None else f"{file['arena_bytes'] / 1024:.0f}"
-    chunk = " a chunk" if ".stream." in file["name"] else ""
+    chunk = " a chunk" if {".stream", ".mcu"} & set(Path(file["name"]).suffixes) else ""
     cells = [
         figures["model"],
         f"`{file['name']}`",
@@ -178,7 +178,7 @@ def _row(figures: Mapping[str, Any], file: Mapping[str, Any]) -> str:
 
 def _seconds(model: ExportedModel, utterance: NDArray[np.float32]) -> float:
     """Of a run after one that prepared the runtime for this length."""
-    if isinstance(model, ExportedStream):
+    if isinstance(model, ExportedStream | MicroModel):
         model.reset()
         run, heard = model.push, utterance[: model.chunk_frames]
     else:

@@ -238,7 +238,7 @@ def _dense(graph: Graph, name: str, x: str, dense: Dense, *, relu: bool = False)
         x,
         graph.constant(f"{name}_weight", np.ascontiguousarray(dense.weight.T), "int8"),
         graph.constant(f"{name}_bias", dense.bias, "int32"),
-        options={"relu": relu, "keep_num_dims": graph.tensors[x].shape[-1] == len(dense.weight)},
+        options={"relu": relu},
     )
 
 

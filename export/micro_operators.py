@@ -42,9 +42,8 @@ def _slice(options: Options, x: Values, begin: Values, size: Values) -> Values:
 
 
 def _connect(options: Options, x: Values, weight: Values, bias: Values) -> Values:
-    """(..., Cin) to (..., Cout); without `keep_num_dims`, all axes but the first are Cin."""
-    rows = x if options["keep_num_dims"] else x.reshape(-1, weight.shape[1])
-    return _activated(options, rows @ weight.T + bias)
+    """(c, Cin), or more axes that make Cin together, to (c, Cout)."""
+    return _activated(options, x.reshape(-1, weight.shape[1]) @ weight.T + bias)
 
 
 def _add(options: Options, x: Values, y: Values) -> Values:
