@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from satn_fast.export import load
+from satn_fast.export import MicroModel, load
 
 # Of the logits, as features are those that the model learned from.
 ALLOWED = 0.5
@@ -41,4 +41,21 @@ def test_int8_step(compare, shipped, chunk_frames):
         peer_name="float32 in ONNX Runtime",
         max_error=float(errors[-1]),
         allowed=ALLOWED,
+    )
+
+
+def test_micro_step(compare, shipped):
+    """One step of TFLite Micro's reference kernels, without Python's copying of states, which a device does in C."""
+    pytest.importorskip("tflite_micro", reason="the package tflite-micro is not installed")
+    micro, exact = MicroModel(shipped.exported / "model.mcu.tflite"), load(shipped.exported / "model.stream.onnx")
+    heard = np.concatenate(shipped.features)[:500]
+    errors = [np.abs(micro.push(chunk) - exact.push(chunk)).max() for chunk in np.split(heard, 50)]
+    chunk = heard[: micro.chunk_frames]
+    compare(
+        micro._interpreter.invoke,
+        lambda: exact.push(chunk),
+        peer_name="float32 in ONNX Runtime",
+        max_error=float(errors[-1]),
+        allowed=ALLOWED,
+        audio_seconds=micro.chunk_frames * 0.01,
     )

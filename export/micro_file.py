@@ -15,6 +15,9 @@ _IDENTIFIER = b"TFL3"
 _SCHEMA_VERSION = 3
 _SIGNATURE = "serving_default"
 
+# Options that are not zero, the schema's default, whatever the graph says.
+_DEFAULTS = {"Softmax": {"beta": 1.0}}
+
 # Kernels may read weights in vectors of 16 bytes.
 _ALIGNMENT = 16
 
@@ -126,12 +129,7 @@ def _operator(operator: Operator, code: int, index: Mapping[str, int]) -> Any:
 def _options(name: str, options: Mapping[str, Any]) -> Any:
     """The options as an object of the schema, whose fields are in camel case."""
     result = getattr(schema, f"{name}OptionsT")()
-    defaults = {
-        "Conv2D": {"padding": schema.Padding.VALID, "stride_h": 1, "stride_w": 1, "dilation_w_factor": 1},
-        "FullyConnected": {"keep_num_dims": True},
-        "Softmax": {"beta": 1.0},
-    }
-    for option, value in (defaults.get(name, {}) | dict(options)).items():
+    for option, value in (_DEFAULTS.get(name, {}) | dict(options)).items():
         if option == "relu":
             result.fusedActivationFunction = int(value) * schema.ActivationFunctionType.RELU
         else:

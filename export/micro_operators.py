@@ -21,7 +21,7 @@ DICTATED = {
 
 
 class Kind(NamedTuple):
-    """A kind of operator, e.g. `CONV_2D`."""
+    """A kind of operator, e.g. `FULLY_CONNECTED`."""
 
     compute: Callable[..., Values]
     """(options, inputs...) to the output, in float."""
@@ -41,17 +41,9 @@ def _slice(options: Options, x: Values, begin: Values, size: Values) -> Values:
     return x[tuple(slice(b, b + s) for b, s in zip(begin, size, strict=True))]
 
 
-def _convolve(options: Options, x: Values, weight: Values, bias: Values) -> Values:
-    """(1, T, 1, Cin) and (Cout, K, 1, Cin) to (1, T - reach, 1, Cout)."""
-    n_taps, dilation = weight.shape[1], options["dilation_h_factor"]
-    n_frames = x.shape[1] - (n_taps - 1) * dilation
-    taps = [x[:, tap * dilation : tap * dilation + n_frames] for tap in range(n_taps)]
-    flat = np.concatenate(taps, -1) @ weight.reshape(len(weight), -1).T + bias
-    return _activated(options, flat)
-
-
 def _connect(options: Options, x: Values, weight: Values, bias: Values) -> Values:
-    return _activated(options, x @ weight.T + bias)
+    """(c, Cin), or more axes that make Cin together, to (c, Cout)."""
+    return _activated(options, x.reshape(-1, weight.shape[1]) @ weight.T + bias)
 
 
 def _add(options: Options, x: Values, y: Values) -> Values:
@@ -87,8 +79,8 @@ KINDS = {
     "ADD": Kind(_add, "Add", version=2),
     "BATCH_MATMUL": Kind(_matmul, "BatchMatMul", version=2),
     "CONCATENATION": Kind(_concatenate, "Concatenation", version=2, moves=True),
-    "CONV_2D": Kind(_convolve, "Conv2D", version=3),
     "FULLY_CONNECTED": Kind(_connect, "FullyConnected", version=4),
+    "GATHER": Kind(lambda options, x, rows: x[rows], "Gather", version=2, moves=True),
     "L2_NORMALIZATION": Kind(_l2_normalize, "L2Norm", version=2),
     "MEAN": Kind(_mean, "Reducer", version=2),
     "QUANTIZE": Kind(lambda options, x: x, "Quantize", version=2),

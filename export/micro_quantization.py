@@ -16,9 +16,6 @@ from satn_fast.export.micro_operators import KINDS
 Values = NDArray[Any]
 Ranges = dict[str, tuple[float, float]]
 
-# Operators with weights, which have a scale per output channel; their bias is in the scale of the sum.
-_WEIGHTED = ("CONV_2D", "FULLY_CONNECTED")
-
 
 class Quantization(NamedTuple):
     """`value = scale * (integer - zero_point)`; a weight or a bias has a scale for each entry of its first axis."""
@@ -67,7 +64,8 @@ def quantizations(graph: Graph, ranges: Ranges) -> dict[str, Quantization]:
         chosen = _of_tied([graph.tensors[name] for name in names], ranges)
         result |= dict.fromkeys(names, chosen)
     for operator in graph.operators:
-        if operator.kind in _WEIGHTED:
+        if operator.kind == "FULLY_CONNECTED":
+            # A weight has a scale per output channel, and its bias is in the scale of the sum.
             _, weight, bias = operator.inputs
             result[weight] = _of_weight(graph.tensors[weight])
             result[bias] = Quantization(result[operator.inputs[0]].scale * result[weight].scale, 0)

@@ -1,12 +1,14 @@
 """`model.mcu.tflite` in TFLite Micro's own interpreter: int8 at its border, and the decisions of the float stream."""
 
+import re
+
 import flatbuffers
 import numpy as np
 import pytest
 import torch
 from ai_edge_litert import schema_py_generated as schema
 
-from satn_fast import Stream
+from satn_fast import SATN, SATNConfig, Stream
 from satn_fast.export import ExportError, load
 from satn_fast.export.micro_exporter import to_micro
 from satn_fast.export.micro_file import interface
@@ -15,12 +17,13 @@ from satn_fast.export.micro_host import Host, HostTables
 from satn_fast.export.micro_runtime import MicroModel, arena_bytes
 from satn_fast.export.weights import folded
 from tests.export import speechlike
+from tests.frontend.building import ROOT
 
 pytest.importorskip("tflite_micro", reason="the package tflite-micro is not installed")
 
 # Those of tensorflow/lite/micro/micro_mutable_op_resolver.h that a step may use.
 OPERATORS = {
-    "ADD", "BATCH_MATMUL", "CONCATENATION", "CONV_2D", "FULLY_CONNECTED", "L2_NORMALIZATION", "MEAN", "QUANTIZE",
+    "ADD", "BATCH_MATMUL", "CONCATENATION", "FULLY_CONNECTED", "GATHER", "L2_NORMALIZATION", "MEAN", "QUANTIZE",
     "RESHAPE", "SLICE", "SOFTMAX", "SUB", "TANH", "TRANSPOSE",
 }  # fmt: skip
 POOLING_FRAMES = 200
@@ -251,3 +254,19 @@ def test_what_cannot_be_exported_is_refused(calibration, tmp_path, overrides, op
 def test_unusable_calibration_is_refused(model, tmp_path, calibration, message):
     with pytest.raises(ValueError, match=message):
         to_micro(model, tmp_path / "m.mcu.tflite", calibration)
+
+
+def documented_sizes():
+    """Rows of the table in docs/microcontrollers.md: preset, and bytes of file, arena and states."""
+    document = (ROOT / "docs" / "microcontrollers.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `(edge|micro)` \| ([\d,]+) \| ([\d,]+) \| ([\d,]+) \|$", document, re.MULTILINE)
+    return {preset: [int(number.replace(",", "")) for number in numbers] for preset, *numbers in rows}
+
+
+@pytest.mark.parametrize("preset", ["edge", "micro"])
+def test_documented_sizes_are_right(preset, tmp_path):
+    model = SATN(SATNConfig.preset(preset, labels=("angry", "happy", "neutral", "sad"))).eval()
+    file = to_micro(model, tmp_path / "m.mcu.tflite", [np.random.default_rng(0).normal(size=(30, 120))])
+    inputs, _ = interface(file.read_bytes())
+    measured = [file.stat().st_size, arena_bytes(file), sum(int(np.prod(port.shape)) for port in inputs[2:])]
+    np.testing.assert_allclose(documented_sizes()[preset], measured, rtol=0.01)

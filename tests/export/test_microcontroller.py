@@ -1,8 +1,11 @@
 """The C header of a `.mcu.tflite` file and the program in examples/edge/microcontroller."""
 
 import ctypes
+import importlib
 import re
 import subprocess
+from importlib.metadata import version
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,7 +15,7 @@ from satn_fast.export.micro_exporter import to_micro
 from satn_fast.export.micro_file import interface
 from satn_fast.export.micro_header import to_header
 from satn_fast.export.micro_host import Host
-from satn_fast.export.micro_runtime import MicroModel, content_of
+from satn_fast.export.micro_runtime import MicroModel, arena_bytes, content_of
 from tests.export import speechlike
 from tests.frontend.building import ROOT, call, cmake_build, need
 
@@ -20,6 +23,8 @@ pytest.importorskip("tflite_micro", reason="the package tflite-micro is not inst
 
 EXAMPLE = ROOT / "examples" / "edge" / "microcontroller"
 TOOLCHAIN = ROOT / "csrc" / "cmake" / "toolchains" / "arm-none-eabi.cmake"
+TFLITE_MICRO = ROOT / "tests" / "export" / "micro_headers"
+TFLITE_MICRO_BUILD = "0.dev20261023182759"
 STRICT = ("-Wall", "-Wextra", "-Wconversion", "-Wshadow", "-pedantic", "-Werror")
 CROSS_COMPILER = "(apt-get install gcc-arm-none-eabi libstdc++-arm-none-eabi-newlib) to cross-compile"
 LABELS = ("calm", "ängstlich", 'so "so"??/')
@@ -87,7 +92,7 @@ def test_header_holds_the_numbers_of_the_interface(exported):
     assert np.float32(numbers["LOGIT_SCALE"]) == np.float32(outputs[0].scale)
     assert np.float32(numbers["FEATURE_SCALE"]) == np.float32(inputs[0].scale)
     assert (1, numbers["CHUNK_FRAMES"], numbers["FEATURES"]) == inputs[0].shape
-    assert (1, numbers["LABELS"], numbers["POOLING_FRAMES"]) == inputs[-1].shape
+    assert (numbers["LABELS"], numbers["POOLING_FRAMES"]) == inputs[-1].shape
     assert numbers["STATE_BYTES"] == sum(np.prod(port.shape) for port in inputs[2:])
     assert (numbers["STATES"], numbers["ARENA_BYTES"]) == (len(inputs) - 2, 50_000)
     assert (numbers["RUNNING_NORMALIZATION"], numbers["PRIOR_FRAMES"]) == (1, 100)
@@ -201,6 +206,58 @@ def test_main_loop_compiles_for_a_cortex_m4(exported, tmp_path):
     )
     undefined = call("arm-none-eabi-nm", "--demangle", "--undefined-only", "--format=just-symbols", tmp_path / "main.o")
     assert {"recognizer::start()", "listener_start", "listener_push"} <= set(undefined.splitlines())
+
+
+def test_recognizer_compiles_wherever_tflite_micro_has_its_names(exported):
+    compiler = need("g++", "to compile")
+    folders = (f"-I{exported}", f"-isystem{TFLITE_MICRO}")
+    for names in ((), ("-DNAMES_IN_TFLITE",)):
+        call(compiler, "-std=c++17", *STRICT, *folders, *names, "-fsyntax-only", EXAMPLE / "recognizer.cpp")
+
+
+def recognizer(folder, header_folder):
+    """recognizer.cpp with the header of `header_folder` and the TFLite Micro of its Python package."""
+    if version("tflite_micro") != TFLITE_MICRO_BUILD:
+        pytest.skip(f"tflite-micro is {version('tflite_micro')}, and {TFLITE_MICRO} is after {TFLITE_MICRO_BUILD}")
+    model = folder / "model.o"
+    call(need("gcc", "to compile"), "-std=c99", "-fPIC", f"-I{header_folder}", "-c", EXAMPLE / "model.c", "-o", model)
+    library = Path(importlib.import_module("tflite_micro.python.tflite_micro._runtime").__file__)
+    target = folder / "recognizer.so"
+    call(need("g++", "to compile"), "-std=c++17", *STRICT, "-O2", "-shared", "-fPIC", f"-I{header_folder}",
+         f"-I{EXAMPLE}", f"-isystem{TFLITE_MICRO}", EXAMPLE / "recognizer.cpp", TFLITE_MICRO / "entry.cpp", model,
+         library, f"-Wl,-rpath,{library.parent}", "-o", target)  # fmt: skip
+    result = ctypes.CDLL(str(target))
+    result.recognizer_start.restype = result.recognizer_step.restype = ctypes.c_char_p
+    return result
+
+
+def test_recognizer_gives_the_logits_of_python(exported, tmp_path):
+    file = exported / "model.mcu.tflite"
+    to_header(file, tmp_path / "satn_model.h", arena_bytes=arena_bytes(file))
+    library = recognizer(tmp_path, tmp_path)
+    assert library.recognizer_start() is None
+    _, metadata, tables = content_of(file)
+    micro, logits = MicroModel(file), (ctypes.c_float * len(LABELS))()
+    host = Host(metadata.config, tables, micro.feature_zero_point)
+    heard = []
+    for seed in (1, 2):
+        features = speechlike.utterance(np.random.default_rng(seed), 200, seed)
+        host.reset()
+        micro.reset()
+        if heard:
+            library.recognizer_reset()  # start() has done so for the first
+        for start in range(0, 200, 10):
+            chunk = np.ascontiguousarray(host.quantized(features[start : start + 10]))
+            assert library.recognizer_step(chunk.ctypes.data_as(ctypes.c_void_p), logits) is None
+            np.testing.assert_array_equal(logits, micro.push(features[start : start + 10]))
+            heard.append(tuple(logits))
+    assert len(set(heard)) > 20, "the logits have to change"
+
+
+def test_recognizer_says_that_the_arena_is_too_small(exported, tmp_path):
+    to_header(exported / "model.mcu.tflite", tmp_path / "satn_model.h", arena_bytes=20_000)
+    library = recognizer(tmp_path, tmp_path)
+    assert library.recognizer_start() == b"the arena is too small: raise SATN_MODEL_ARENA_BYTES"
 
 
 def test_name_must_be_a_c_identifier(exported, tmp_path):

@@ -37,6 +37,14 @@ def cmake_build(source: Path, build: Path, *definitions: str, target: str = "all
     call(cmake, "--build", build, "--parallel", "2", "--target", target)
 
 
+def build_and_install(folder: Path, *definitions: str) -> Path:
+    """Builds and installs the library; gives back the prefix."""
+    prefix = folder / "installed"
+    cmake_build(ROOT, folder / "library", f"CMAKE_INSTALL_PREFIX={prefix}", *definitions)
+    call(need("cmake", "to install the C library"), "--install", folder / "library")
+    return prefix
+
+
 def ctest(build: Path, *options: str, under: Sequence[str] = (), **environment: str) -> None:
     """Runs the tests that stand in `build`; `under` goes before the command."""
     command = [need("ctest", "to test the C library"), "--test-dir", build, "--output-on-failure", "--parallel", "2"]

@@ -20,19 +20,11 @@ from hypothesis import strategies as st
 import satn_fast
 from satn_fast import _frontend
 
-from .building import ROOT, call, cmake_build, need
+from .building import ROOT, build_and_install, call, cmake_build, need
 from .signals import PRESETS, voice_like
 
 EXAMPLE = ROOT / "examples" / "edge"
 AUDIO = voice_like(20000)
-
-
-def build_and_install(folder: Path, *definitions: str) -> Path:
-    """Builds and installs the library; gives back the prefix."""
-    prefix = folder / "installed"
-    cmake_build(ROOT, folder / "library", f"CMAKE_INSTALL_PREFIX={prefix}", *definitions)
-    call(need("cmake", "to install the C library"), "--install", folder / "library")
-    return prefix
 
 
 def build_example(folder: Path, prefix: Path, *definitions: str) -> Path:

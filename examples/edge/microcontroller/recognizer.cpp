@@ -7,6 +7,11 @@
 #include "tensorflow/lite/micro/micro_mutable_op_resolver.h"
 #include "tensorflow/lite/schema/schema_generated.h"
 
+// TFLite Micro's names stand in `tflite`, or since autumn 2026 in `tflite::micro`.
+namespace tflite::micro {}
+using namespace tflite;
+using namespace tflite::micro;
+
 namespace recognizer {
 namespace {
 
@@ -14,15 +19,15 @@ namespace {
 // where AllocateTensors fails, give it more.
 alignas(16) uint8_t arena[SATN_MODEL_ARENA_BYTES];
 
-tflite::MicroInterpreter* interpreter = nullptr;
+MicroInterpreter* interpreter = nullptr;
 
-using Resolver = tflite::MicroMutableOpResolver<14>;
+using Resolver = MicroMutableOpResolver<14>;
 
 // Everything that a step is made of.
 bool add_operators(Resolver& resolver) {
   return resolver.AddAdd() == kTfLiteOk && resolver.AddBatchMatMul() == kTfLiteOk &&
-         resolver.AddConcatenation() == kTfLiteOk && resolver.AddConv2D() == kTfLiteOk &&
-         resolver.AddFullyConnected() == kTfLiteOk && resolver.AddL2Normalization() == kTfLiteOk &&
+         resolver.AddConcatenation() == kTfLiteOk && resolver.AddFullyConnected() == kTfLiteOk &&
+         resolver.AddGather() == kTfLiteOk && resolver.AddL2Normalization() == kTfLiteOk &&
          resolver.AddMean() == kTfLiteOk && resolver.AddQuantize() == kTfLiteOk && resolver.AddReshape() == kTfLiteOk &&
          resolver.AddSlice() == kTfLiteOk && resolver.AddSoftmax() == kTfLiteOk && resolver.AddSub() == kTfLiteOk &&
          resolver.AddTanh() == kTfLiteOk && resolver.AddTranspose() == kTfLiteOk;
@@ -44,14 +49,14 @@ void for_each_state(Copy copy) {
 
 const char* start() {
   static Resolver resolver;
-  const tflite::Model* model = tflite::GetModel(satn_model_data);
+  const Model* model = GetModel(satn_model_data);
   if (model->version() != TFLITE_SCHEMA_VERSION) {
     return "the model is of another version of TFLite's schema";
   }
   if (!add_operators(resolver)) {
     return "an operator could not be registered";
   }
-  static tflite::MicroInterpreter instance(model, resolver, arena, sizeof arena);
+  static MicroInterpreter instance(model, resolver, arena, sizeof arena);
   if (instance.AllocateTensors() != kTfLiteOk) {
     return "the arena is too small: raise SATN_MODEL_ARENA_BYTES";
   }
