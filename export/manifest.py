@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -62,6 +62,7 @@ class Manifest:
         reports: What verification found, latency included; not part of `manifest.json`, which says nothing that
             differs between two exports of one model.
         left_out: Files that were not written, and why.
+        intact: Whether what was read is what was written, by the SHA-256 that it ends with.
     """
 
     labels: tuple[str, ...]
@@ -71,6 +72,7 @@ class Manifest:
     tools: dict[str, str]
     reports: "tuple[FileReport, ...]" = field(default=(), compare=False)
     left_out: dict[str, str] = field(default_factory=dict)
+    intact: bool = field(default=True, compare=False)
 
     def to_json(self) -> str:
         """Gives the text of `manifest.json`, which ends with the SHA-256 of what stands before it."""
@@ -90,7 +92,7 @@ class Manifest:
         """Reads the manifest of a folder.
 
         Raises:
-            ExportError: It is missing, damaged, or changed since it was written.
+            ExportError: It is missing or damaged.
         """
         path = Path(folder) / MANIFEST
         try:
@@ -105,8 +107,6 @@ class Manifest:
                 tools=dict(content["tools"]),
                 left_out=dict(content.get("left_out", {})),
             )
-            if text != manifest.to_json():
-                raise ValueError("its sha256 is missing or does not fit: it was changed, or is of an older version")
         except OSError as error:
             raise ExportError(f"{path}: cannot be read ({error.strerror}); give a folder written by export") from error
         except (KeyError, TypeError, ValueError) as error:
@@ -116,7 +116,7 @@ class Manifest:
                 raise ExportError(
                     f"{path}: names the file {entry.name!r} outside of its folder; export the model again"
                 )
-        return manifest
+        return replace(manifest, intact=text == manifest.to_json())
 
 
 def _dumped(content: dict[str, Any]) -> str:

@@ -106,8 +106,8 @@ def verify(
         progress: Called with (done, total, what) after each utterance.
 
     Returns:
-        A report per file of the manifest; before them, one of `manifest.json` if that is of another model, and one per
-        exported file that is there and not in the manifest.
+        A report per file of the manifest; before them, one of `manifest.json` if that is of another model or was
+        changed, and one per exported file that is there and not in the manifest.
 
     Raises:
         ExportError: There is no manifest or it is damaged.
@@ -194,6 +194,8 @@ def _reference_logits(model: reference.SATN, utterances: Sequence[Array]) -> Arr
 
 def _manifest_complaints(folder: Path, manifest: Manifest, model: reference.SATN) -> list[FileReport]:
     problem = _disagreement(manifest.labels, manifest.front_end, model)
+    if not problem and not manifest.intact:
+        problem = "was changed since it was written, its sha256 does not fit or is missing; export the model again"
     return [FileReport(MANIFEST, complaint=f"{folder / MANIFEST}: {problem}")] if problem else []
 
 
