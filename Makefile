@@ -35,15 +35,20 @@ lint: setup
 docs: setup
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 
-# clang-tidy over the C and C++ code, as CMake compiles it (the fuzzer and the example are not built here, and are named);
+# clang-tidy over the C and C++ code, as CMake compiles it (the fuzzer and the examples are not built here, and are named);
 # whatever .clang-tidy asks for is an error.
-tidy: setup
+tidy: setup build/onnxruntime
 	PATH="$(CURDIR)/$(BIN):$$PATH" cmake -G Ninja -S . -B build/tidy -DSATN_FAST_BUILD_TESTS=ON \
 		-DSATN_FAST_BUILD_BENCHMARKS=ON -DSATN_FAST_BUILD_PYTHON=ON \
 		-DPython_EXECUTABLE="$(CURDIR)/$(BIN)/python" -Dpybind11_DIR="$$($(BIN)/python -m pybind11 --cmakedir)"
 	$(BIN)/python $(BIN)/run-clang-tidy.py -quiet -p build/tidy -j 2 -clang-tidy-binary $(BIN)/clang-tidy
 	$(BIN)/clang-tidy --quiet csrc/fuzz/*.cpp -- -std=c++17 -Icsrc/include -Icsrc/tests
 	$(BIN)/clang-tidy --quiet examples/edge/print_features.c -- -std=c99 -Icsrc/include
+	$(BIN)/clang-tidy --quiet examples/edge/recognize/*.cpp -- -std=c++17 -Icsrc/include -isystem build/onnxruntime/include
+
+# ONNX Runtime for the C++ example and its tests, from npm.
+build/onnxruntime:
+	sh examples/edge/recognize/get_onnxruntime.sh $@
 
 # make fuzz SECONDS=600: random options, audio and JSON through the C library under sanitizers (needs Clang), as long for
 # each program. What they learn is kept for the next time; what breaks the library is written to build/fuzz/.

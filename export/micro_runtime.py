@@ -146,7 +146,7 @@ class MicroModel(ExportedModel):
     def _check_interface(self) -> None:
         """Refuses a file whose graph does not fit its metadata, or whose states cannot be copied as they are."""
         config = self.config
-        # Two histories per convolution but for a kernel of one tap, keys, values and which of them there are; scores
+        # Two histories per convolution but for a kernel of one tap, keys, which of them there are and values; scores
         # and logits of frames.
         self._n_states = (2 * config.n_blocks if config.kernel_size > 1 else 0) + 5
         try:

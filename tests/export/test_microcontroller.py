@@ -215,6 +215,13 @@ def test_recognizer_compiles_wherever_tflite_micro_has_its_names(exported):
         call(compiler, "-std=c++17", *STRICT, *folders, *names, "-fsyntax-only", EXAMPLE / "recognizer.cpp")
 
 
+def test_recognizer_compiles_for_a_cortex_m4(exported, tmp_path):
+    compiler = need("arm-none-eabi-g++", CROSS_COMPILER)
+    core = ("-mcpu=cortex-m4", "-mthumb", "-mfloat-abi=hard", "-fno-exceptions", "-fno-rtti")
+    folders = (f"-I{exported}", f"-isystem{TFLITE_MICRO}")
+    call(compiler, "-std=c++17", *core, *STRICT, *folders, "-c", EXAMPLE / "recognizer.cpp", "-o", tmp_path / "r.o")
+
+
 def recognizer(folder, header_folder):
     """recognizer.cpp with the header of `header_folder` and the TFLite Micro of its Python package."""
     if version("tflite_micro") != TFLITE_MICRO_BUILD:

@@ -27,7 +27,7 @@ LENGTHS = (16000, 23456, 112000)
 def recognize(tmp_path_factory):
     need("cmake", "to build the C++ example")
     if not (ONNXRUNTIME / "include" / "onnxruntime_cxx_api.h").exists():
-        pytest.skip(f"no {ONNXRUNTIME}: run sh {EXAMPLE / 'get_onnxruntime.sh'} {ONNXRUNTIME}")
+        pytest.skip(f"no {ONNXRUNTIME}: run make build/onnxruntime")
     compiler = need("g++", "to build the C++ example")
     probe = subprocess.run(
         [compiler, "-fsyntax-only", "-x", "c++", "-"], input=b"#include <nlohmann/json.hpp>", capture_output=True
@@ -110,6 +110,17 @@ def test_stream_speaks_every_half_second_and_ends_like_the_whole(recognize, expo
     model.push(samples[:8000])
     weights = np.exp(model.logits - model.logits.max())
     np.testing.assert_allclose(list(printed[0][2].values()), weights / weights.sum(), atol=1e-4)
+
+
+def test_other_chunks_are_passed_over_and_formats_may_be_extensible(recognize, exported, clips, tmp_path):
+    file, samples = next(iter(clips.items()))
+    content, extensible = file.read_bytes(), tmp_path / "extensible.wav"
+    with_notes = tmp_path / "notes.wav"
+    with_notes.write_bytes(content[:12] + b"note\x03\0\0\0abc\0" + content[12:])  # padded to an even size
+    soundfile.write(extensible, samples, 16000, subtype="PCM_16", format="WAVEX")
+    done = run(recognize, exported.folder / "model.onnx", file, with_notes, extensible)
+    assert len({(label, *scores.items()) for _, label, scores in predictions(done.out)}) == 1
+    assert len(done.out.splitlines()) == 3
 
 
 def write(folder, samples, rate=16000, subtype="PCM_16", cut=0):

@@ -36,7 +36,9 @@ void check_format(const std::string& path, const std::string& bytes, size_t at, 
   if (format == kExtensible && size >= 26) {
     format = number(bytes, at + 24, 2); /* the real one opens the sub-format */
   }
-  const uint32_t channels = number(bytes, at + 2, 2), has = number(bytes, at + 4, 4), bits = number(bytes, at + 14, 2);
+  const uint32_t channels = number(bytes, at + 2, 2);
+  const uint32_t has = number(bytes, at + 4, 4);
+  const uint32_t bits = number(bytes, at + 14, 2);
   if (channels != 1) {
     throw Error(path + ": has " + std::to_string(channels) + " channels; mix them down to one");
   }
@@ -61,7 +63,9 @@ std::vector<int16_t> samples_of(const std::string& bytes) {
 }
 
 std::vector<int16_t> read_wav(const std::string& path, int rate) {
-  constexpr size_t kHead = 12, kChunkHead = 8, kFormat = 16;
+  constexpr size_t kHead = 12;
+  constexpr size_t kChunkHead = 8;
+  constexpr size_t kFormat = 16;
   const std::string bytes = read_bytes(path);
   if (bytes.size() < kHead || bytes.compare(0, 4, "RIFF") != 0 || bytes.compare(8, 4, "WAVE") != 0) {
     throw Error(path + ": is no RIFF WAV; convert it");
@@ -69,7 +73,8 @@ std::vector<int16_t> read_wav(const std::string& path, int rate) {
   bool formatted = false;
   for (size_t at = kHead; at + kChunkHead <= bytes.size();) {
     const std::string name = bytes.substr(at, 4);
-    const size_t size = number(bytes, at + 4, 4), left = bytes.size() - at - kChunkHead;
+    const size_t size = number(bytes, at + 4, 4);
+    const size_t left = bytes.size() - at - kChunkHead;
     at += kChunkHead;
     if (name == "data" && formatted) {
       /* A program that writes to a pipe cannot know the length beforehand, and claims the most. */

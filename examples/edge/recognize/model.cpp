@@ -19,6 +19,7 @@ constexpr size_t kLongestStep = 256;
 
 std::vector<const char*> pointers(const std::vector<std::string>& names) {
   std::vector<const char*> result;
+  result.reserve(names.size());
   for (const std::string& name : names) {
     result.push_back(name.c_str());
   }
@@ -66,16 +67,17 @@ Model::Model(const std::string& path) {
   output_names_ = {kLogits};
   const std::vector<std::string> given = session_.GetOutputNames();
   for (const std::string& name : state_names_) {
-    output_names_.push_back("next_" + name);
+    output_names_.push_back(std::string("next_").append(name));
     if (std::find(given.begin(), given.end(), output_names_.back()) == given.end()) {
-      throw Error(path + ": takes " + name + ", which no step of a stream does; give a model of one utterance");
+      throw Error(std::string(path).append(": takes ").append(name) +
+                  ", which no step of a stream does; give a model of one utterance");
     }
   }
   reset();
 }
 
 void Model::read_metadata(const std::string& path) {
-  Ort::AllocatorWithDefaultOptions allocator;
+  const Ort::AllocatorWithDefaultOptions allocator;
   const auto text = session_.GetModelMetadata().LookupCustomMetadataMapAllocated("satn_fast", allocator);
   if (text == nullptr) {
     throw Error(path + ": holds no satn_fast metadata; give a file that satn-fast export wrote");
@@ -90,7 +92,7 @@ void Model::read_metadata(const std::string& path) {
 }
 
 void Model::reset() {
-  Ort::AllocatorWithDefaultOptions allocator;
+  const Ort::AllocatorWithDefaultOptions allocator;
   state_.clear();
   for (size_t i = 0; i < state_names_.size(); ++i) {
     const auto type = session_.GetInputTypeInfo(i + 1);
@@ -102,7 +104,8 @@ void Model::reset() {
 }
 
 std::vector<float> Model::hear(const Features& features) {
-  const size_t width = features.values.size() / features.frames, longest = streams() ? kLongestStep : features.frames;
+  const size_t width = features.values.size() / features.frames;
+  const size_t longest = streams() ? kLongestStep : features.frames;
   std::vector<float> probabilities;
   for (size_t start = 0; start < features.frames; start += longest) {
     const size_t frames = std::min(longest, features.frames - start);

@@ -65,7 +65,7 @@ void recognize_utterance(const std::string& name, Model& model, const FrontEnd& 
 void listen(Model& model, FrontEnd& front_end, std::istream& from) {
   const auto length = static_cast<size_t>(front_end.rate() / kPiecesPerSecond);
   std::vector<float> latest;
-  auto hear = [&](const Features& features) {
+  const auto hear = [&](const Features& features) {
     if (features.frames > 0) {
       latest = model.hear(features);
     }
