@@ -6,13 +6,16 @@
 set -eu
 package=com.github.asus4.onnxruntime@0.4.9 # ONNX Runtime 1.29.0
 folder=${1:?"get_onnxruntime.sh FOLDER: give the folder to write"}
+[ ! -e "$folder" ] || { echo "get_onnxruntime.sh: $folder is there already" >&2; exit 1; }
 
 downloads=$(mktemp -d)
 trap 'rm -rf "$downloads"' EXIT
 (cd "$downloads" && npm pack --silent "$package" >/dev/null && tar -xzf ./*.tgz)
-plugins=$downloads/package/Plugins
-mkdir -p "$folder/include" "$folder/lib"
-cp "$plugins/Linux/x64/libonnxruntime.so" "$folder/lib/"
+plugins=$downloads/package/Plugins ready=$downloads/ready
+mkdir -p "$ready/include" "$ready/lib" "$(dirname "$folder")"
+cp "$plugins/Linux/x64/libonnxruntime.so" "$ready/lib/"
 # A program looks for the name that the library gives itself.
-ln -sf libonnxruntime.so "$folder/lib/libonnxruntime.so.1"
-cp "$plugins"/iOS~/onnxruntime.xcframework/ios-arm64/onnxruntime.framework/Headers/*.h "$folder/include/"
+ln -s libonnxruntime.so "$ready/lib/libonnxruntime.so.1"
+cp "$plugins"/iOS~/onnxruntime.xcframework/ios-arm64/onnxruntime.framework/Headers/*.h "$ready/include/"
+# Whole or not at all.
+mv "$ready" "$folder"
