@@ -21,7 +21,7 @@ def pytorch_tcn(channels):
 SHAPES = {"1 x 0.3 s": (1, 32), "1 x 5 s": (1, 500), "16 x 3 s": (16, 300)}
 shapes = pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES.keys())
 makers = pytest.mark.parametrize("make", [locuslab, pytorch_tcn])
-channel_counts = pytest.mark.parametrize("channels", [25, 64, 128])
+channel_counts = pytest.mark.parametrize("channels", [25, pytest.param(64, marks=pytest.mark.full), 128])
 
 
 def accelerated_and_plain(make, channels):
