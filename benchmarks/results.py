@@ -103,7 +103,7 @@ def describe_processor() -> str:
     """Model, cores and instruction set: ratios are not to be compared where one differs. Not the machine's own name."""
     from satn_fast.frontend import supported_isas
 
-    return f"{_processor_model()}, {_usable_cores()} cores, {supported_isas()[-1]}"
+    return f"{processor_model()}, {_usable_cores()} cores, {supported_isas()[-1]}"
 
 
 def write(folder: Path, results: Results) -> Path:
@@ -176,7 +176,7 @@ def _cell(value: object) -> object:
     return json.dumps(value) if isinstance(value, dict | list) else value
 
 
-def _processor_model(path: Path = Path("/proc/cpuinfo")) -> str:
+def processor_model(path: Path = Path("/proc/cpuinfo")) -> str:
     """The processor's name; where that does not tell one model from another, with the numbers that do."""
     lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
     # Of the first core: the others' lines follow.

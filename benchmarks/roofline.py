@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import torch
 
-from benchmarks.gpu.timing import measure_in_turn
+from benchmarks.timing import measure_in_turn
 from satn_fast import LogMel, SATNConfig
 
 # A processor copies what its caches hold faster than the rest, so a ceiling belongs to a size.
@@ -92,9 +92,10 @@ def log_mel(front_end: LogMel, frames: int) -> Work | None:
 
     Windowing, logarithms and deltas are not counted: what is counted is little enough to be a floor.
     """
-    if front_end.precision != "float32":
+    settings = front_end.describe()
+    if settings["precision"] != "float32":
         return None
-    n_fft, hop = front_end.describe()["fft_size"], front_end.sample_rate * front_end.describe()["hop_seconds"]
+    n_fft, hop = settings["fft_size"], settings["sample_rate"] * settings["hop_seconds"]
     per_frame = 2.5 * n_fft * math.log2(n_fft) + (3 + 4) * (n_fft // 2 + 1)
     return Work(frames * per_frame, 4.0 * frames * (hop + front_end.n_features))
 

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from benchmarks import results
-from benchmarks.gpu.timing import Run, measure_in_turn
 from benchmarks.roofline import Work
+from benchmarks.timing import Run, measure_in_turn
 
 # Ours may err this often as much as PyTorch in the same dtype, both measured against float64.
 FORWARD_ALLOWANCE, BACKWARD_ALLOWANCE = 2.0, 3.0
