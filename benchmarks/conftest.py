@@ -49,7 +49,8 @@ def compare(benchmark: BenchmarkFixture) -> Callable[..., None]:
         assert max_error <= allowed, f"differs from {peer_name} by {max_error:.3g}, {allowed:.3g} is allowed"
         comparison = compare_in_turn(ours, peer)
         if work:
-            conditions |= share_of_roofline(work, comparison.ours)
+            share = work.share(comparison.ours, torch.device("cpu"), torch.float32)
+            conditions |= share | {"threads": torch.get_num_threads()}
         benchmark.extra_info.update(
             max_error=max_error,
             allowed=allowed,
@@ -63,14 +64,6 @@ def compare(benchmark: BenchmarkFixture) -> Callable[..., None]:
         print(f"  {comparison.speedup:.2f}x {peer_name} (max error {max_error:.1e})")
 
     return run
-
-
-def share_of_roofline(work: Work, seconds: float) -> dict[str, Any]:
-    """How near a time comes to what this processor could do in float32, and what keeps it from doing more."""
-    floors = work.floors(torch.device("cpu"), torch.float32)
-    bound = max(floors, key=floors.__getitem__)
-    figures = {"operations": work.operations, "bytes": work.bytes, "threads": torch.get_num_threads()}
-    return figures | {"roofline_share": floors[bound] / seconds, "bound": bound}
 
 
 @dataclass(frozen=True)

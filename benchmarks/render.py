@@ -28,8 +28,8 @@ suite measures.
 
 SCALING = f"""\
 Every point is measured in fresh processes, time as a median and memory as the peak beyond the inputs; dotted lines are
-the ideal through each first point. *As the ideal* is where a unit of work costs at most {TOLERANCE:g} times as much as
-where it is cheapest. What is said of a range follows from the points; the reasons are what the design makes of it.
+the ideal through the point where a unit of work is cheapest. *As the ideal* is where a unit costs at most
+{TOLERANCE:g} times as much as there. Ranges follow from the points; the reasons are what the design makes of them.
 """
 
 
@@ -84,7 +84,7 @@ def _suite(suite: str, records: Sequence[Record], images: Path, slug: str) -> li
         picture = plots.speedups({peer: [r["speedup"] for r in found] for peer, found in by_peer.items()})
         lines += [_picture(picture, images / f"{slug}.png", f"speed-ups of {suite}"), "", *_summary(by_peer), ""]
     sweeps = [record for record in records if "series" in record]
-    lines += [SCALING, ""] if sweeps else []
+    lines += [SCALING] if sweeps else []
     for axis in dict.fromkeys(record["axis"] for record in sweeps):
         along = [record for record in sweeps if record["axis"] == axis]
         picture = plots.scaling(along)
@@ -161,7 +161,9 @@ def _joints(records: Sequence[Record]) -> list[str]:
 
 
 def _label(record: Record) -> str:
-    return str(record["case"]).removeprefix("test_")
+    """The case without the peer, which has a column of its own."""
+    case, peer = str(record["case"]).removeprefix("test_"), record["peer"]
+    return case.replace(f"{peer}-", "").replace(f"-{peer}", "").replace(f"[{peer}]", "")
 
 
 def _table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:

@@ -5,6 +5,7 @@ import math
 import timeit
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
@@ -36,12 +37,18 @@ class Work:
     def __mul__(self, times: float) -> "Work":
         return Work(self.operations * times, self.bytes * times)
 
-    def floor(self, device: torch.device, dtype: torch.dtype) -> float:
-        """Seconds below which no implementation can stay."""
-        return max(self.floors(device, dtype).values())
+    def share(self, seconds: float, device: torch.device, dtype: torch.dtype) -> dict[str, Any]:
+        """What a record says: the work, the part of the time that could not be saved, and what binds it.
+
+        On a processor on as many threads as PyTorch has now.
+        """
+        floors = self.floors(device, dtype)
+        bound = max(floors, key=floors.__getitem__)
+        figures = {"operations": self.operations, "bytes": self.bytes}
+        return figures | {"roofline_share": floors[bound] / seconds, "bound": bound}
 
     def floors(self, device: torch.device, dtype: torch.dtype) -> dict[str, float]:
-        """Seconds that the arithmetic and the memory take at least, on as many threads as PyTorch has now."""
+        """Seconds that the arithmetic and the memory take at least."""
         return {
             "arithmetic": self.operations / operations_per_second(device, dtype),
             "memory": self.bytes / bytes_per_second(device, self.bytes),

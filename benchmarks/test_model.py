@@ -16,6 +16,9 @@ from satn_fast import SATN, SATNConfig, reference
 from satn_fast.export import load
 
 SHAPES = {"1 x 5 s": (1, 500), "8 x 5 s": (8, 500)}
+# Of the logits, whose own rounding is a hundredth of it: a model that learned nothing hides much of what is wrong inside.
+ALLOWED = 1e-5
+
 # torch.compile takes long to compile, and for every shape again.
 DEFAULT = {
     *((preset, peer, "1 x 5 s") for preset in ("base", "edge") for peer in PEERS if peer != "torch.compile"),
@@ -48,13 +51,13 @@ def test_inference(compare, preset, peer, shape):
     theirs, features = PEERS[peer](plain), torch.randn(batch, n_frames, 120)
     with torch.inference_mode():
         exact = copy.deepcopy(plain).double()(features.double()).logits
-        assert torch.allclose(theirs(features).logits.double(), exact, rtol=0, atol=1e-4), f"{peer} is wrong"
+        assert torch.allclose(theirs(features).logits.double(), exact, rtol=0, atol=ALLOWED), f"{peer} is wrong"
         compare(
             lambda: fast(features),
             lambda: theirs(features),
             peer_name=peer,
             max_error=float((fast(features).logits - exact).abs().max()),
-            allowed=1e-4,
+            allowed=ALLOWED,
             work=roofline.model(fast.config, [n_frames] * batch),
             memory=peak_memory(lambda: fast(features)),
             peer_memory=peak_memory(lambda: theirs(features)),
@@ -76,14 +79,14 @@ def test_training_step(compare, preset, peer):
     exact = copy.deepcopy(plain).double()
     with torch.no_grad():
         wanted = exact(features.double(), lengths).logits
-        assert torch.allclose(theirs(features, lengths).logits.double(), wanted, rtol=0, atol=1e-4), f"{peer} is wrong"
+        assert torch.allclose(theirs(features, lengths).logits.double(), wanted, rtol=0, atol=ALLOWED), f"{peer} is wrong"
     exact_gradients = gradients(exact, features.double())
     compare(
         lambda: gradients(fast),
         lambda: gradients(theirs),
         peer_name=peer,
         max_error=largest_error(gradients(fast), exact_gradients),
-        allowed=3 * largest_error(gradients(plain), exact_gradients),
+        allowed=3 * largest_error(gradients(plain), exact_gradients) + 1e-6,
         work=roofline.model(fast.config, lengths.tolist()) * roofline.TRAINING,
         memory=peak_memory(lambda: gradients(fast)),
         peer_memory=peak_memory(lambda: gradients(theirs)),
@@ -103,7 +106,7 @@ def test_runtimes(compare, shipped, one_thread, runtime, file, n_frames):
             lambda: theirs(features),
             peer_name=runtime,
             max_error=float(np.abs(shipped.model(batch).logits[0].numpy() - theirs(features)).max()),
-            allowed=1e-4,
+            allowed=ALLOWED,
             work=roofline.model(shipped.model.config, [n_frames]),
         )
 

@@ -51,6 +51,14 @@ def test_work_that_is_known_is_shown_with_what_binds_it(tmp_path):
     assert "| sum[3] | fingers | 2.00x | 1.0e-06 | – | – |" in text
 
 
+def test_peer_stands_in_its_own_column_alone(tmp_path):
+    cases = ["test_sum[2-fingers-fast]", "test_sum[fingers-2]", "test_sum[fingers]"]
+    write(tmp_path / "kept", results(*map(record, cases)))
+    text = render(tmp_path, tmp_path / "kept").read_text()
+    for label in ("sum[2-fast]", "sum[2]", "sum"):
+        assert f"| {label} | fingers |" in text
+
+
 def test_sweeps_say_where_they_stop_and_why(page):
     text = page.read_text()
     assert "- **model**, seconds: as the ideal from 1 to 100. Memory stays below 1 MiB." in text

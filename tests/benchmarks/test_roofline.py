@@ -24,8 +24,8 @@ def test_a_product_and_a_copy_are_not_faster_than_their_floors():
     measured = compare_in_turn(lambda: a @ b, lambda: target.copy_(copy), rounds=3)
     cpu = torch.device("cpu")
     # Ceilings are the best of several sizes and rounds; half as much again is for what else this machine may do.
-    assert measured.ours > product.floor(cpu, torch.float32) / 1.5
-    assert measured.peer > Work(0, 2**23).floor(cpu, torch.float32) / 1.5
+    assert measured.ours > product.floors(cpu, torch.float32)["arithmetic"] / 1.5
+    assert measured.peer > Work(0, 2**23).floors(cpu, torch.float32)["memory"] / 1.5
 
 
 def test_model_counts_the_products_that_pytorch_counts():
@@ -37,6 +37,14 @@ def test_model_counts_the_products_that_pytorch_counts():
     counted = model(fast.config, [50, 50]).operations
     # The weighted sum of pooling is in neither; the classifier's few products are in one.
     assert abs(counted / counter.get_total_flops() - 1) < 0.02
+
+
+def test_share_is_of_what_takes_longer():
+    cpu, small = torch.device("cpu"), 1e3
+    found = Work(1e12, small).share(1e3, cpu, torch.float32)
+    assert (found["bound"], found["operations"], found["bytes"]) == ("arithmetic", 1e12, small)
+    assert found["roofline_share"] == Work(1e12, small).floors(cpu, torch.float32)["arithmetic"] / 1e3
+    assert Work(small, 1e12).share(1e3, cpu, torch.float32)["bound"] == "memory"
 
 
 def test_parts_of_a_batch_are_added():
