@@ -94,7 +94,14 @@ def _suite(suite: str, records: Sequence[Record], images: Path, slug: str) -> li
     if chain:
         lines += [*_joints(chain), ""]
     if by_peer:
-        lines += ["<details><summary>Every benchmark</summary>", "", *_cases(records), "", "</details>", ""]
+        lines += [
+            '<details markdown="1"><summary>Every benchmark</summary>',
+            "",
+            *_cases(records),
+            "",
+            "</details>",
+            "",
+        ]
     return lines
 
 

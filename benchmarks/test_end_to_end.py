@@ -17,7 +17,7 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 N_FILES = 5
 
 # Of the logits: float32 with the features of another tool, and int8.
-FLOAT32, INT8 = 1e-4, 0.5
+FLOAT32, INT8 = 1e-4, 0.25
 
 Recogniser = Callable[[Path], np.ndarray]
 

@@ -51,6 +51,11 @@ def test_work_that_is_known_is_shown_with_what_binds_it(tmp_path):
     assert "| sum[3] | fingers | 2.00x | 1.0e-06 | – | – |" in text
 
 
+def test_tables_inside_of_details_are_tables_on_the_site_too(page):
+    # mkdocs reads Markdown inside of HTML where the attribute says so.
+    assert page.read_text().count('<details markdown="1">') == page.read_text().count("<details") == 2
+
+
 def test_peer_stands_in_its_own_column_alone(tmp_path):
     cases = ["test_sum[2-fingers-fast]", "test_sum[fingers-2]", "test_sum[fingers]"]
     write(tmp_path / "kept", results(*map(record, cases)))
