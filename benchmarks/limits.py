@@ -13,6 +13,8 @@ TOLERANCE = 1.5
 
 # Bytes of peak memory below which growth is that of the allocator.
 LITTLE = 4 * 2**20
+# A power of growth that is none.
+FLAT = 0.2
 
 FEW = "a call has a price of its own, however little it is given: arguments are checked, {what}"
 CALLS = "and PyTorch takes some microseconds to start each of about a hundred operations"
@@ -112,6 +114,8 @@ def explained(record: Record) -> str:
     memory = max(record["series"]["memory"])
     if memory < LITTLE:
         said.append(f"Memory stays below {math.ceil(memory / 2**20) or 1} MiB.")
+    elif found.memory_exponent is not None and abs(found.memory_exponent) < FLAT:
+        said.append("Memory does not grow.")
     elif found.memory_exponent is not None:
         said.append(f"Memory grows with the power {found.memory_exponent:.1f} at the end.")
     return " ".join(said)

@@ -46,6 +46,11 @@ def test_memory_grows_with_the_power_of_the_last_two_points(memory, power):
     assert f"power {power}" in explained(sweep([1, 10, 100, 1000], [0, 0, 10 * MEBIBYTE, memory * MEBIBYTE]))
 
 
+def test_memory_that_does_not_grow_is_not_said_to():
+    same = [10 * MEBIBYTE, 10 * MEBIBYTE, 10 * MEBIBYTE, 11 * MEBIBYTE]
+    assert explained(sweep([1, 10, 100, 1000], same)).endswith("Memory does not grow.")
+
+
 def test_crossing_is_where_scores_and_sums_are_half_of_the_arithmetic():
     from benchmarks import roofline
 
