@@ -14,6 +14,7 @@ from pytest_benchmark.fixture import BenchmarkFixture
 
 from benchmarks import results
 from benchmarks.peers import peer_module
+from benchmarks.roofline import Work
 from benchmarks.speech import Clips, clips, features_of, trained_model
 from satn_fast import SATN, LogMel
 from satn_fast.timing import TimedElsewhere, compare_in_turn
@@ -42,10 +43,14 @@ def compare(benchmark: BenchmarkFixture) -> Callable[..., None]:
         peer_name: str,
         max_error: float,
         allowed: float,
+        work: Work | None = None,
         **conditions: Any,
     ) -> None:
         assert max_error <= allowed, f"differs from {peer_name} by {max_error:.3g}, {allowed:.3g} is allowed"
         comparison = compare_in_turn(ours, peer)
+        if work:
+            share = work.share(comparison.ours, torch.device("cpu"), torch.float32)
+            conditions |= share | {"threads": torch.get_num_threads()}
         benchmark.extra_info.update(
             max_error=max_error,
             allowed=allowed,

@@ -4,7 +4,7 @@
         --held-out f03,f04,m03,m04
 
 The model is exported anew to every file that there is, calibrated with the other speakers and verified with those held
-out; then all files are timed in turn, on one thread. The figures are kept in `benchmarks/results/edge-NAME.json`, and
+out; then all files are timed in turn, on one thread. The figures are kept in `benchmarks/results/edge/NAME.json`, and
 the table of all that is kept there is written between two comments of docs/edge.md. Without `--model`, only the table
 is written.
 """
@@ -44,7 +44,7 @@ from satn_fast.files import atomic_write
 from satn_fast.training import extract_features
 
 REPOSITORY = Path(__file__).resolve().parent.parent
-RESULTS = REPOSITORY / "benchmarks" / "results"
+RESULTS = REPOSITORY / "benchmarks" / "results" / "edge"
 DOCUMENT = REPOSITORY / "docs" / "edge.md"
 BEGIN, END = "<!-- table of python -m benchmarks.edge -->", "<!-- end of table -->"
 
@@ -80,7 +80,7 @@ def main(
         raise typer.BadParameter("give both --model and --manifest, or neither")
     if model is not None and manifest is not None:
         measured = measure(model, manifest, tuple(filter(None, held_out.split(","))), name)
-        with atomic_write(RESULTS / f"edge-{name}.json") as temporary:
+        with atomic_write(RESULTS / f"{name}.json") as temporary:
             temporary.write_text(json.dumps(measured, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     with atomic_write(DOCUMENT) as temporary:
         temporary.write_text(with_table(DOCUMENT.read_text(encoding="utf-8"), kept()), encoding="utf-8")
@@ -192,7 +192,7 @@ def describe_machine() -> str:
 
 def kept() -> list[Figures]:
     """All figures that are kept, the largest model first."""
-    found = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(RESULTS.glob("edge-*.json"))]
+    found = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(RESULTS.glob("*.json"))]
     return sorted(found, key=lambda figures: -figures["parameters"])
 
 

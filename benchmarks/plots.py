@@ -5,13 +5,20 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter
+from matplotlib.ticker import FuncFormatter, NullLocator
 
 from benchmarks.results import Record
 from satn_fast.report.plots import ACCENT, INK, colours
 
 SMALL: dict[str, Any] = {"color": INK, "fontsize": 8}
+
+LABELS = {
+    "seconds": "seconds of audio",
+    "batch": "utterances",
+    "channels": "channels; Mel bands of the front end",
+}
 
 
 def speedups(by_peer: Mapping[str, Sequence[float]]) -> bytes:
@@ -26,13 +33,12 @@ def speedups(by_peer: Mapping[str, Sequence[float]]) -> bytes:
     axis.set_ylim(len(by_peer) - 0.5, -0.5)
     axis.set_xscale("log")
     axis.set_xlabel("times as fast as the peer", **SMALL)
-    for which in (axis.xaxis.set_major_formatter, axis.xaxis.set_minor_formatter):
-        which(FuncFormatter(lambda value, _: f"{value:g}" if f"{value:.0e}"[0] in "125" else ""))
+    _label_plainly(axis.xaxis)
     return _png(figure, axis)
 
 
 def scaling(records: Sequence[Record]) -> bytes:
-    """Time and memory of several subjects along one axis, logarithmic, with the ideal line through each first point.
+    """Time and memory of several subjects along one axis, logarithmic, with the ideal where a unit is cheapest.
 
     Args:
         records: With `subject`, `axis`, `ideal` (an exponent) and `series` (`values`, `seconds`, `memory`).
@@ -42,19 +48,35 @@ def scaling(records: Sequence[Record]) -> bytes:
     for record, colour in zip(records, colours(len(records)), strict=True):
         series = {name: np.asarray(values, float) for name, values in record["series"].items()}
         values = series["values"]
-        ideal = series["seconds"][0] * (values / values[0]) ** record["ideal"]
+        ideal = (series["seconds"] / values ** record["ideal"]).min() * values ** record["ideal"]
         axes[0].plot(values, series["seconds"], "o-", color=colour, markersize=4, label=record["subject"])
         axes[0].plot(values, ideal, ":", color=colour, linewidth=1)
         measured = series["memory"] > 0  # less than a page shows as nothing
         axes[1].plot(values[measured], series["memory"][measured] / 2**20, "o-", color=colour, markersize=4)
-    for axis, title in zip(axes, ("seconds", "MiB at the peak"), strict=True):
+    for axis, title in zip(axes, ("time, s", "memory at the peak, MiB"), strict=True):
         axis.set_xscale("log")
         axis.set_yscale("log")
-        axis.set_xlabel(records[0]["axis"], **SMALL)
+        axis.set_xlabel(LABELS.get(records[0]["axis"], records[0]["axis"]), **SMALL)
         axis.set_title(title, **SMALL)
+        axis.set_xticks(sorted({value for record in records for value in record["series"]["values"]}), minor=False)
+        axis.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        axis.xaxis.set_minor_locator(NullLocator())
+        _label_plainly(axis.yaxis)
     axes[0].plot([], [], ":", color=INK, linewidth=1, label="ideal")
     axes[0].legend(frameon=False, fontsize=8)
     return _png(figure, *axes)
+
+
+def _label_plainly(axis: Axis) -> None:
+    """Labels 1, 2, 5, 10, ... of a logarithmic axis; over more than two decades the powers of ten alone."""
+    low, high = axis.get_view_interval()
+    digits = "125" if high < 100 * low else "1"
+
+    def label(value: float, _: object) -> str:
+        return f"{value:g}" if f"{value:.0e}"[0] in digits else ""
+
+    axis.set_major_formatter(FuncFormatter(label))
+    axis.set_minor_formatter(FuncFormatter(label))
 
 
 def _png(figure: Figure, *axes: Any) -> bytes:
@@ -62,7 +84,7 @@ def _png(figure: Figure, *axes: Any) -> bytes:
         axis.spines[["top", "right"]].set_visible(False)
         axis.grid(alpha=0.2)
         axis.set_axisbelow(True)
-        axis.tick_params(labelsize=8)
+        axis.tick_params(which="both", labelsize=8)
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=130)
     return buffer.getvalue()

@@ -3,11 +3,13 @@
 import re
 import statistics
 import sys
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from benchmarks import plots
-from benchmarks.results import RESULTS, Record, Results, latest_of_each, read_all
+from benchmarks.limits import TOLERANCE, explained
+from benchmarks.results import MISSING_PEER, RESULTS, Record, Results, latest_of_each, read_all
 from satn_fast.files import atomic_write
 
 ROOT = Path(__file__).parents[1]
@@ -18,7 +20,16 @@ INTRODUCTION = """\
 `satn-fast bench --render` writes this page from the files in [benchmarks/results](../benchmarks/results). Each
 benchmark compares its result with the peer's first, and times nothing that is wrong. Ours and the peer run in turn:
 a speed-up is the median of the peer's time over ours, above 1 where ours is faster; cases in which ours is slower are
-listed too. [benchmarks/README.md](../benchmarks/README.md) says what each suite measures.
+listed too. *Roofline* is the share of what this very machine reaches in a large matrix product or in copying as many
+bytes, whichever binds, with as many threads; *must move* is each input once and each result once; *memory* is what
+PyTorch had allocated at the peak, ours and the peer's. [benchmarks/README.md](../benchmarks/README.md) says what each
+suite measures.
+"""
+
+SCALING = f"""\
+Every point is measured in fresh processes, time as a median and memory as the peak beyond the inputs; dotted lines are
+the ideal through the point where a unit of work is cheapest. *As the ideal* is where a unit costs at most
+{TOLERANCE:g} times as much as there. Ranges follow from the points; the reasons are what the design makes of them.
 """
 
 
@@ -55,6 +66,9 @@ def _device(found: Results, images: Path) -> str:
         f"[{name}](../benchmarks/results/{name}).",
         "",
     ]
+    not_run = Counter((s["suite"], s["reason"]) for s in found.skipped if not s["reason"].startswith(MISSING_PEER))
+    lines += [f"- Not run: {count} of {suite}, {reason}" for (suite, reason), count in not_run.items()]
+    lines += [""] if not_run else []
     if found.missing_peers:
         lines += [f"Peers that were missing: {', '.join(found.missing_peers)}.", ""]
     for suite in dict.fromkeys(record["suite"] for record in found.records):
@@ -69,15 +83,25 @@ def _suite(suite: str, records: Sequence[Record], images: Path, slug: str) -> li
     if by_peer:
         picture = plots.speedups({peer: [r["speedup"] for r in found] for peer, found in by_peer.items()})
         lines += [_picture(picture, images / f"{slug}.png", f"speed-ups of {suite}"), "", *_summary(by_peer), ""]
-    for axis in dict.fromkeys(record["axis"] for record in records if "series" in record):
-        sweeps = [record for record in records if record.get("axis") == axis]
-        picture = plots.scaling(sweeps)
+    sweeps = [record for record in records if "series" in record]
+    lines += [SCALING] if sweeps else []
+    for axis in dict.fromkeys(record["axis"] for record in sweeps):
+        along = [record for record in sweeps if record["axis"] == axis]
+        picture = plots.scaling(along)
         lines += [_picture(picture, images / f"{slug}-{_slug(axis)}.png", f"time and memory against {axis}"), ""]
+        lines += [*(f"- {explained(record)}" for record in along), ""]
     chain = [record for record in records if "before" in record]
     if chain:
         lines += [*_joints(chain), ""]
     if by_peer:
-        lines += ["<details><summary>Every benchmark</summary>", "", *_cases(records), "", "</details>", ""]
+        lines += [
+            '<details markdown="1"><summary>Every benchmark</summary>',
+            "",
+            *_cases(records),
+            "",
+            "</details>",
+            "",
+        ]
     return lines
 
 
@@ -99,16 +123,34 @@ def _summary(by_peer: dict[str, list[Record]]) -> list[str]:
 
 
 def _cases(records: Sequence[Record]) -> list[str]:
-    share = any(record.get("roofline_share") for record in records)
-    rows = []
-    for record in records:
-        if "speedup" not in record:
-            continue
-        row = [_label(record), record["peer"], f"{record['speedup']:.2f}x", f"{record['max_error']:.1e}"]
-        if share:
-            row.append(f"{record['roofline_share']:.0%}" if record.get("roofline_share") else "–")
-        rows.append(row)
-    return _table(["case", "peer", "speed-up", "parity error", *(["roofline"] if share else [])], rows)
+    """A row for each benchmark; what none of them has is no column."""
+    columns: dict[str, Callable[[Record], str]] = {
+        "case": _label,
+        "peer": lambda record: str(record["peer"]),
+        "speed-up": lambda record: f"{record['speedup']:.2f}x",
+        "parity error": lambda record: f"{record['max_error']:.1e}",
+        "must move": lambda record: f"{record['bytes'] / 2**20:.2f} MiB" if record.get("bytes") else "",
+        "roofline": _roofline,
+        "memory": _memory,
+    }
+    rows = [[cell(record) for cell in columns.values()] for record in records if "speedup" in record]
+    used = [any(row[index] for row in rows) for index in range(len(columns))]
+    return _table(
+        [column for column, is_used in zip(columns, used, strict=True) if is_used],
+        [[cell or "–" for cell, is_used in zip(row, used, strict=True) if is_used] for row in rows],
+    )
+
+
+def _roofline(record: Record) -> str:
+    if not record.get("roofline_share"):
+        return ""
+    return f"{record['roofline_share']:.0%}" + (f" ({record['bound']})" if "bound" in record else "")
+
+
+def _memory(record: Record) -> str:
+    if not record.get("memory"):
+        return ""
+    return " / ".join(f"{record[name] / 2**20:.1f}" for name in ("memory", "peer_memory") if name in record) + " MiB"
 
 
 def _joints(records: Sequence[Record]) -> list[str]:
@@ -126,7 +168,9 @@ def _joints(records: Sequence[Record]) -> list[str]:
 
 
 def _label(record: Record) -> str:
-    return str(record["case"]).removeprefix("test_")
+    """The case without the peer, which has a column of its own."""
+    case, peer = str(record["case"]).removeprefix("test_"), record["peer"]
+    return case.replace(f"{peer}-", "").replace(f"-{peer}", "").replace(f"[{peer}]", "")
 
 
 def _table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:

@@ -100,10 +100,10 @@ def describe_machine(device: torch.device) -> Record:
 
 
 def describe_processor() -> str:
-    """Model, cores and instruction set: ratios of two of them are not to be compared if one differs."""
+    """Model, cores and instruction set: ratios are not to be compared where one differs. Not the machine's own name."""
     from satn_fast.frontend import supported_isas
 
-    return f"{_processor_model()}, {_usable_cores()} cores, {supported_isas()[-1]}"
+    return f"{processor_model()}, {_usable_cores()} cores, {supported_isas()[-1]}"
 
 
 def write(folder: Path, results: Results) -> Path:
@@ -176,13 +176,18 @@ def _cell(value: object) -> object:
     return json.dumps(value) if isinstance(value, dict | list) else value
 
 
-def _processor_model() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        lines = []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor() or platform.machine()
+def processor_model(path: Path = Path("/proc/cpuinfo")) -> str:
+    """The processor's name; where that does not tell one model from another, with the numbers that do."""
+    lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
+    # Of the first core: the others' lines follow.
+    fields = {name.strip(): value.strip() for name, _, value in (line.partition(":") for line in reversed(lines))}
+    name = fields.get("model name") or platform.processor() or platform.machine()
+    if any(character.isdigit() for character in name.partition("@")[0].replace("x86_64", "").replace("aarch64", "")):
+        return name
+    numbers = {"cpu family": "family", "model": "model", "stepping": "stepping", "CPU implementer": "implementer"}
+    numbers |= {"CPU part": "part", "CPU revision": "revision"}
+    said = [f"{short} {fields[long]}" for long, short in numbers.items() if long in fields]
+    return f"{name} ({', '.join(said)})" if said else name
 
 
 def _usable_cores() -> int:

@@ -24,7 +24,9 @@ CHUNK_FRAMES = 10
 # Another order of the same sums in float32, beside logits of a few units.
 FLOAT32 = 1e-5
 # int8 steps; the exporter itself asks for 95 % of the decisions.
-INT8, INT8_AGREEMENT = 0.5, 0.9
+INT8, INT8_AGREEMENT = 0.25, 0.9
+# What all links together may lose, from the definition on, in float32.
+EXACT = 1e-4
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -135,6 +137,8 @@ def test_features(benchmark, chain, precision):
 @pytest.mark.parametrize("joint", JOINTS, ids=str)
 def test_joint(benchmark, chain, logits, joint):
     before, after = logits(joint.before), logits(joint.after)
+    so_far = float(np.abs(before - logits(NUMPY)).max())
+    assert so_far <= (INT8 if "int8" in joint.before else EXACT), f"{joint.before} is off by {so_far:.3g} already"
     alike = float((before.argmax(1) == after.argmax(1)).mean())
     keep(benchmark, joint.before, joint.after, np.abs(after - before).ravel(), joint.allowed, agreement=alike)
     assert alike >= joint.agreement, f"{joint}: {alike:.1%} of the decisions alike, {joint.agreement:.0%} is asked for"

@@ -4,6 +4,7 @@ Everything else stays as `Point` has it. `ideal` is the exponent of a perfect im
 to be done, -1 where twice as many do it, 0 where twice as many do twice as much.
 """
 
+import copy
 import os
 from dataclasses import asdict, replace
 
@@ -11,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks.scaling import CHUNK_FRAMES, SUBJECTS, Point, logits, measure
+from benchmarks.scaling import CHUNK_FRAMES, Point, logits, measure
 from satn_fast import SATN, LogMel, SATNConfig, Stream, reference
 
 CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
@@ -25,17 +26,25 @@ AXES = {
     "threads": (SOME, {"batch": 16, "seconds": 10}, -1),
     "processes": (SOME, {"batch": 4, "seconds": 10}, 0),
 }
+CASES = [
+    *((subject, axis) for subject in ("front end", "model", "streaming") for axis in AXES),
+    ("model without a window", "seconds"),
+    ("plain reference", "seconds"),
+]
 # The work of the front end's Mel bands does not grow with their number: every bin of the spectrum is in two of them.
 IDEAL = {("front end", "channels"): 0}
-VALUES = {("front end", "channels"): [20, 40, 80]}
+VALUES = {
+    ("front end", "channels"): [20, 40, 80],
+    ("model without a window", "seconds"): [0.1, 1, 10, 60, 600],
+    ("plain reference", "seconds"): [0.1, 1, 10, 60],  # of a gigabyte of attention maps
+}
 
 # The order of sums in float32.
 ALLOWED = 1e-4
 
 
 @pytest.mark.full
-@pytest.mark.parametrize("axis", AXES)
-@pytest.mark.parametrize("subject", SUBJECTS)
+@pytest.mark.parametrize(("subject", "axis"), CASES)
 def test_scaling(benchmark, subject, axis):
     error = parity(subject)
     assert error <= ALLOWED, f"{subject} is off by {error:.3g}"
@@ -63,13 +72,14 @@ def parity(subject: str) -> float:
         energies, wanted = np.exp(batch.astype(np.float64)), np.exp(np.stack(exact))
         return float((np.abs(energies - wanted).max(-1) / wanted.max(-1)).max())
     torch.manual_seed(0)
-    model = SATN(SATNConfig.preset("edge")).eval()
+    window = {"attention_window": None} if subject == "model without a window" else {}
+    model = SATN(SATNConfig.preset("edge", **window)).eval()
     plain = reference.SATN(model.config).eval()
     plain.load_state_dict(model.state_dict())
     features = torch.from_numpy(generator.standard_normal((2, 3000, model.config.n_features), dtype=np.float32))
-    exact = logits(plain.double(), features.double())
-    if subject == "model":
-        return float((logits(model, features) - exact).abs().max())
+    exact = logits(copy.deepcopy(plain).double(), features.double())
+    if subject != "streaming":
+        return float((logits(plain if subject == "plain reference" else model, features) - exact).abs().max())
     stream = Stream(model, batch_size=2)
     for chunk in features.split(CHUNK_FRAMES, 1):
         found = stream.push(chunk)

@@ -31,7 +31,7 @@ def test_step(compare, preset, n_heard, n_new):
             anew,
             peer_name="the whole utterance anew",
             max_error=error,
-            allowed=1e-4,
+            allowed=1e-5,
             audio_seconds=n_new * 0.01,
         )
     finally:

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from benchmarks import roofline
 from benchmarks.frontend.peers import COARSE_FILTERS, RATE, checked_error, gliding_tones, kaldi_options
 from satn_fast import LogMel
 
@@ -28,4 +29,6 @@ def test_stream(compare, n_mels, milliseconds):
         return np.stack(frames)
 
     error = checked_error(ours(), peer(), front_end)
-    compare(ours, peer, peer_name="kaldi-native-fbank", max_error=error, allowed=COARSE_FILTERS, isa=front_end.isa)
+    work = roofline.log_mel(front_end, len(ours()))
+    conditions = {"allowed": COARSE_FILTERS, "isa": front_end.isa, "work": work}
+    compare(ours, peer, peer_name="kaldi-native-fbank", max_error=error, **conditions)

@@ -40,7 +40,7 @@ def test_batch(compare, peer, deltas):
             lambda: front_end.batch(waveforms, THREADS),
             theirs,
             peer_name=f"{peer.name}, {THREADS} threads",
-            max_error=max(checked_error(a, b, front_end) for a, b in zip(features, theirs(), strict=True)),
+            max_error=float(np.max([checked_error(a, b, front_end) for a, b in zip(features, theirs(), strict=True)])),
             allowed=peer.allowed,
             isa=front_end.isa,
             threads=THREADS,

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from benchmarks import roofline
 from benchmarks.frontend.peers import COARSE_FILTERS, OPENSMILE, PEERS, Peer, checked_error, gliding_tones
 from benchmarks.peers import peer_module
 from satn_fast import LogMel
@@ -12,6 +13,8 @@ from tests.frontend.opensmile_process import OpenSmile
 
 bands = pytest.mark.parametrize("n_mels", [40, 80])
 lengths = pytest.mark.parametrize("seconds", [3, 60])
+# openSMILE takes long, and the longer its file is.
+opensmile_lengths = pytest.mark.parametrize("seconds", [3, pytest.param(60, marks=pytest.mark.full)])
 with_deltas = pytest.mark.parametrize("deltas", [False, True], ids=["log-Mel", "with deltas"])
 
 # At 80 bands psf's lowest, whose edges stand on whole bins, has none; here as there.
@@ -29,6 +32,7 @@ def against(compare, peer: Peer, n_mels: int, seconds: int, deltas: bool) -> Non
         max_error=checked_error(front_end(audio), extract(audio), front_end),
         allowed=peer.allowed,
         isa=front_end.isa,
+        work=roofline.log_mel(front_end, len(extract(audio))),
     )
 
 
@@ -49,7 +53,7 @@ def test_asrfront_on_lesser_instruction_sets(compare, monkeypatch, isa, seconds,
 
 
 @with_deltas
-@lengths
+@opensmile_lengths
 @bands
 def test_opensmile(compare, tmp_path, n_mels, seconds, deltas):
     peer_module("opensmile", "opensmile")
@@ -63,4 +67,5 @@ def test_opensmile(compare, tmp_path, n_mels, seconds, deltas):
             max_error=checked_error(front_end(audio), process.features(audio), front_end),
             allowed=COARSE_FILTERS,
             isa=front_end.isa,
+            work=roofline.log_mel(front_end, len(front_end(audio))),
         )

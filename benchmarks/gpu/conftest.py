@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from benchmarks import results
-from benchmarks.gpu.roofline import Work
-from benchmarks.gpu.timing import Run, measure_in_turn
+from benchmarks.roofline import Work
+from benchmarks.timing import Run, measure_in_turn
 
 # Ours may err this often as much as PyTorch in the same dtype, both measured against float64.
 FORWARD_ALLOWANCE, BACKWARD_ALLOWANCE = 2.0, 3.0
@@ -82,7 +82,7 @@ def race(
 
         times = measure_in_turn({"ours": ours, **peers}, device, rounds=1 if dry_run else 15)
         mine = times.pop("ours")
-        share = work.floor(device, dtype) / mine.seconds if work else None
+        share = work.share(mine.seconds, device, dtype) if work else {}
         name = request.node.name.split("[")[0].removeprefix("test_")
         for peer, theirs in times.items():
             records.append(
@@ -96,7 +96,7 @@ def race(
                     "peer_microseconds": theirs.seconds * 1e6,
                     "speedup": theirs.seconds / mine.seconds,
                     "spread": math.hypot(mine.spread, theirs.spread),
-                    "roofline_share": share,
+                    **share,
                     "memory": mine.memory,
                     "peer_memory": theirs.memory,
                     "max_error": error,
@@ -104,7 +104,11 @@ def race(
                 }
             )
         listed = ", ".join(f"{theirs.seconds / mine.seconds:.2f}x {peer}" for peer, theirs in times.items())
-        print(f"  {mine.seconds * 1e6:.1f} us" + (f", {share:.0%} of the roofline" if share else "") + f": {listed}")
+        print(
+            f"  {mine.seconds * 1e6:.1f} us"
+            + (f", {share['roofline_share']:.0%} of the roofline" if share else "")
+            + f": {listed}"
+        )
 
     return run
 

@@ -8,7 +8,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from benchmarks.gpu.cases import Batch, compiled, forward, forward_and_backward, on_backend
 from benchmarks.gpu.conftest import BACKWARD_ALLOWANCE, FORWARD_ALLOWANCE
-from benchmarks.gpu.roofline import Work
+from benchmarks.roofline import Work
 from satn_fast import functional
 from satn_fast.kernels.attention_transfer import reference as transfer_reference
 from satn_fast.kernels.attentive_pool import reference as pool_reference

@@ -2,11 +2,12 @@
 
 import csv
 import json
+import platform
 
 import pytest
 import torch
 
-from benchmarks.results import describe_machine, latest, latest_of_each, read, read_all, where, write
+from benchmarks.results import describe_machine, latest, latest_of_each, processor_model, read, read_all, where, write
 from tests.benchmarks.making import PROCESSOR, missing, record, results, skipped, sweep
 
 
@@ -60,6 +61,34 @@ def test_machine_names_processor_versions_and_commit():
     assert "cores" in machine["device"]
     assert machine["versions"]["torch"] == torch.__version__
     assert {"commit", "date", "python"} <= set(machine)
+
+
+INTEL = "processor : 0\ncpu family : 6\nmodel : 85\nmodel name : {}\nstepping : 7\n"
+
+
+@pytest.mark.parametrize(
+    ("content", "name"),
+    [
+        (INTEL.format("Intel(R) Xeon(R) Gold 6248"), "Intel(R) Xeon(R) Gold 6248"),
+        (
+            INTEL.format("Intel(R) Xeon(R) CPU @ 2.00GHz"),
+            "Intel(R) Xeon(R) CPU @ 2.00GHz (family 6, model 85, stepping 7)",
+        ),
+        (INTEL.format("QEMU") + INTEL.format("other").replace("85", "86"), "QEMU (family 6, model 85, stepping 7)"),
+        ("processor : 0\nCPU implementer : 0x41\nCPU part : 0xd0c\n", "aarch64 (implementer 0x41, part 0xd0c)"),
+        ("", "aarch64"),
+    ],
+    ids=["exact", "without a number", "of the first core", "ARM", "nothing said"],
+)
+def test_processor_is_named_by_numbers_where_its_name_says_little(tmp_path, monkeypatch, content, name):
+    monkeypatch.setattr(platform, "processor", lambda: "")
+    monkeypatch.setattr(platform, "machine", lambda: "aarch64")
+    (tmp_path / "cpuinfo").write_text(content)
+    assert processor_model(tmp_path / "cpuinfo") == name
+
+
+def test_kept_results_of_the_project_can_be_read():
+    assert all(found.records for found in read_all())
 
 
 def test_case_is_what_stands_after_the_file():

@@ -2,6 +2,7 @@
 
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -109,6 +110,9 @@ def test_right(compare):
 def test_wrong(compare):
     compare(lambda: 1, lambda: 2, peer_name="the truth", max_error=1.0, allowed=0.5)
 
+def test_not_a_number(compare):
+    compare(lambda: 1, lambda: 2, peer_name="the truth", max_error=float("nan"), allowed=0.5)
+
 def test_absent():
     peer_module("a_package_nobody_made", "a-package-nobody-made")
 
@@ -134,15 +138,40 @@ def test_runs_a_suite_of_the_checkout_from_anywhere(satn_fast, tmp_path, monkeyp
     monkeypatch.setattr(bench, "checkout", lambda: root)
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir(tmp_path / "elsewhere")
-    result = satn_fast("bench", "--benchmark-json", "out.json")
+    result = satn_fast("bench", "--benchmark-json", "out.json", "-k", "not nothing")
     assert result.code == 1
     (row,) = [line for line in result.output.splitlines() if "test_right" in line]
     assert "test_tiny" in row
     assert "x" in row
     assert "test_wrong failed: AssertionError: differs from the truth by 1, 0.5 is allowed" in result.errors
+    assert "test_not_a_number failed: AssertionError: differs from the truth by nan" in result.errors
     assert "peers missing on this machine: a-package-nobody-made" in result.errors
     assert "test_long" not in result.output + result.errors
     assert (tmp_path / "elsewhere" / "out.json").is_file()
-    assert satn_fast("bench", "-k", "right").code == 0
-    assert "no benchmark matches" in satn_fast("bench", "-k", "nothing").errors
-    assert satn_fast("bench", "--no-such-option").code == 2
+
+
+@pytest.mark.parametrize(
+    ("exit_code", "expected", "message"),
+    [(5, 1, "no benchmark matches"), (4, 2, ""), (3, 1, "exit code 3"), (1, 1, "could not collect")],
+    ids=["nothing collected", "wrong usage", "internal error", "not collected"],
+)
+def test_pytest_that_ran_nothing_is_an_error(satn_fast, monkeypatch, exit_code, expected, message):
+    monkeypatch.setattr(bench.subprocess, "run", lambda *_, **__: SimpleNamespace(returncode=exit_code))
+    result = satn_fast("bench", "-k", "nothing")
+    assert result.code == expected
+    assert message in result.errors
+
+
+def test_arguments_reach_pytest_with_the_suites(satn_fast, monkeypatch):
+    ran = []
+    monkeypatch.setattr(
+        bench.subprocess, "run", lambda command, **_: ran.append(command) or SimpleNamespace(returncode=5)
+    )
+    satn_fast("bench", "-k", "conv", "--full", "--benchmark-compare=last")
+    (command,) = ran
+    assert command[command.index("-k") + 1] == "conv"
+    assert {"--benchmark", "--benchmark-full", "--benchmark-compare=last"} <= set(command)
+    assert "--benchmark-quiet" not in command  # its comparison would not be seen
+    assert command[-1] == str(bench.checkout() / "benchmarks")
+    satn_fast("bench", bench.checkout() / "benchmarks" / "test_model.py")
+    assert ran[1][-1].endswith("test_model.py")
