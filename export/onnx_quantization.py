@@ -81,8 +81,16 @@ def quantized(
             },
         )
         result = onnx.load_model(target)
+    _keep_in_float(result, "hidden", nodes)
     result.producer_name, result.producer_version = model.producer_name, model.producer_version
     return result
+
+
+def _keep_in_float(model: onnx.ModelProto, tensor: str, nodes: Sequence[str]) -> None:
+    """Has nodes outside of `nodes` read a float32 tensor as it is, and not rounded, as the quantizer would have it."""
+    for node in model.graph.node:
+        if node.name not in nodes and node.op_type != "QuantizeLinear":
+            node.input[:] = [tensor if name == f"{tensor}_DequantizeLinear_Output" else name for name in node.input]
 
 
 def _overrides(

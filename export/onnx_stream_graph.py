@@ -125,9 +125,8 @@ def _pooling(graph: GraphBuilder, h: str, weights: FoldedSATN) -> None:
     Sums are relative to the largest score so far, and are scaled down when a larger one comes. A constant, which the
     softmax does not see, lifts all scores above zero: so the largest one, too, starts at zero.
     """
-    row = graph.node("Transpose", [pooling_scores(graph, h, weights)], "pooling_scores_row", perm=[1, 0])
     bound = graph.constant("score_bound", np.abs(weights.context).sum())  # |tanh| <= 1
-    scores = graph.node("Add", [row, bound], "lifted_scores")
+    scores = graph.node("Add", [pooling_scores(graph, h, weights), bound], "lifted_scores")
     in_chunk = graph.node("ReduceMax", [scores], "largest_score_of_chunk", axes=[-1], keepdims=1)
     largest = graph.node("Max", ["largest_score", in_chunk], f"{NEXT}largest_score")
     frame_weights = graph.node("Exp", [graph.node("Sub", [scores, largest], "relative_scores")], "frame_weights")
