@@ -259,7 +259,7 @@ def _whole_utterances(graph: GraphBuilder, qkv: str, heads: tuple[int, int], n_f
     parts = graph.node("Reshape", [qkv, graph.integers(-1, n_frames, 3 * n_heads, size)], "heads_of_frames")
     q, k, v = graph.node_with_outputs("Split", [parts], ["query", "key", "value"], axis=2)
     visible = graph.node("Unsqueeze", [batch.valid, graph.integer(1)], "visible")
-    y = _attend_all(graph, _Heads(q, k, v, as_rows=(0, 2, 1, 3), as_columns=(0, 2, 3, 1)), visible)
+    y = attend_all(graph, Heads(q, k, v, as_rows=(0, 2, 1, 3), as_columns=(0, 2, 3, 1)), visible)
     y = graph.node("Transpose", [y], "attended_frames", perm=[0, 2, 1, 3])
     return graph.node("Reshape", [y, graph.integers(-1, n_heads * size)], "attended")
 
@@ -305,8 +305,8 @@ def _windowed(
     (query,) = gathered(np.arange(tiles.queries), "query", {"query": 0})
     key, value = gathered(np.arange(-tiles.history, tiles.queries), "key_or_value", {"key": 1, "value": 2})
     tile = graph.node("Div", [first, step], "tile")
-    parts = _Heads(query, key, value, as_rows=(1, 2, 3, 0, 4), as_columns=(1, 2, 3, 4, 0))
-    y = _attend_all(graph, parts, _visible(graph, tile, tiles))
+    parts = Heads(query, key, value, as_rows=(1, 2, 3, 0, 4), as_columns=(1, 2, 3, 4, 0))
+    y = attend_all(graph, parts, _visible(graph, tile, tiles))
 
     # Back to (B, T, H, D), without the tail of the last tile.
     y = graph.node("Transpose", [y], "attended_tiles", perm=[0, 1, 3, 2, 4])
@@ -351,7 +351,7 @@ def attend(graph: GraphBuilder, scores: str, visible: str, values: str, prefix: 
     """Weighted sum of the values, (..., n, m) scores and (..., m, D) to (..., n, D); `visible` is 1 or 0.
 
     For scores of any size. ONNX Runtime's softmax takes five times as long where scores are more than 87 below the
-    largest, as those of hidden keys are: this is for few scores, `_attend_all` for many.
+    largest, as those of hidden keys are: this is for few scores, `attend_all` for many.
     """
     # Not minus infinity: the quantizer looks at the range of every tensor.
     hidden = graph.node("Sub", [visible, graph.constant("all_visible", 1.0)], f"{prefix}minus_hidden")
@@ -361,7 +361,7 @@ def attend(graph: GraphBuilder, scores: str, visible: str, values: str, prefix: 
     return graph.node("MatMul", [weights, values], f"{prefix}attended_heads")
 
 
-class _Heads(NamedTuple):
+class Heads(NamedTuple):
     """Queries, keys and values of all heads, and how the axes go to have them as matrices in a batch."""
 
     query: str
@@ -374,16 +374,16 @@ class _Heads(NamedTuple):
 
     def scores(self, graph: GraphBuilder, prefix: str = "") -> str:
         """(..., n, m)."""
-        queries = graph.node("Transpose", [self.query], f"{prefix}queries", perm=self.as_rows)
-        keys = graph.node("Transpose", [self.key], f"{prefix}keys", perm=self.as_columns)
+        queries = graph.node("Transpose", [self.query], f"{prefix}query_matrices", perm=self.as_rows)
+        keys = graph.node("Transpose", [self.key], f"{prefix}key_matrices", perm=self.as_columns)
         return graph.node("MatMul", [queries, keys], f"{prefix}scores")
 
     def values(self, graph: GraphBuilder, prefix: str = "") -> str:
         """(..., m, D)."""
-        return graph.node("Transpose", [self.value], f"{prefix}values", perm=self.as_rows)
+        return graph.node("Transpose", [self.value], f"{prefix}value_matrices", perm=self.as_rows)
 
 
-def _attend_all(graph: GraphBuilder, heads: _Heads, visible: str) -> str:
+def attend_all(graph: GraphBuilder, heads: Heads, visible: str) -> str:
     """Gives what `attend` gives, (..., n, D), sooner.
 
     The exponentials of the scores as they are, with those of hidden keys set to zero, take half the time of a softmax.
