@@ -350,8 +350,8 @@ def _visible(graph: GraphBuilder, tile: str, tiles: Tiles) -> str:
 def attend(graph: GraphBuilder, scores: str, visible: str, values: str, prefix: str = "") -> str:
     """Weighted sum of the values, (..., n, m) scores and (..., m, D) to (..., n, D); `visible` is 1 or 0.
 
-    For scores of any size. ONNX Runtime's softmax takes five times as long where scores are more than 87 below the
-    largest, as those of hidden keys are: this is for few scores, `attend_all` for many.
+    For scores of any size. ONNX Runtime's softmax takes five times as long where a fifth of the scores is more than 87
+    below the largest, as those of hidden keys are: this is for few scores, `attend_all` for many.
     """
     # Not minus infinity: the quantizer looks at the range of every tensor.
     hidden = graph.node("Sub", [visible, graph.constant("all_visible", 1.0)], f"{prefix}minus_hidden")
@@ -388,8 +388,8 @@ def attend_all(graph: GraphBuilder, heads: Heads, visible: str) -> str:
 
     The exponentials of the scores as they are, with those of hidden keys set to zero, take half the time of a softmax.
     Where scores are so large that one overflows, or that all that a query sees vanish (speech between stretches of
-    digital silence can do it), everything is computed again by `attend`. Of the demo's speech, no score is above 26,
-    and the largest that a query sees is never below -15.
+    digital silence can do it), everything is computed again by `attend`. In the demo's speech no score that a query
+    sees is above 26, and the largest is never below -15.
     """
     exponentials = graph.node("Exp", [heads.scores(graph)], "exponentials")
     weights = graph.node("Mul", [exponentials, visible], "attention_weights")
