@@ -7,14 +7,14 @@ softmax, LayerNorm, the sum before it, the pooling's softmax, and the classifier
 Measured with the preset edge as the demo trains it: on 192 synthetic utterances of voices it had not seen, mean logit
 error 0.008, largest 0.04, 99.5 % equal decisions (191), no unweighted accuracy lost; with another seed, one utterance,
 whose best two labels are 0.012 apart, was lost. On 270 clips of another language and of people, 0.011, 0.07 and 100 %
-(logits of deviation 1.4 both times). Equalising the channels of two convolutions (Nagel et al. 2019) changed nothing beyond what another draw of
-the calibration does; adding the weights' mean rounding error to the biases took 7 % off the mean error, and changed no
-decision, so neither is done. ReLUs are quantized with their
-convolutions: without them, every convolution is followed by a conversion to float and back. With the sum before
-LayerNorm, the classifier and the projections' outputs in int8, too, the mean error is a third larger. Against float32
-in the same runtime, one thread on x86-64 with VNNI, with 64 channels, each file run ten times before the other has
-its turn: 2.0 to 2.1 times as fast for 100, 300 and 500 frames. Where each run follows one of the other file, which
-leaves its weights in the caches, it is 1.7 to 1.9 times.
+(logits of deviation 1.4 both times). Equalising the channels of two convolutions (Nagel et al. 2019) changed nothing
+beyond what another draw of the calibration does; adding the weights' mean rounding error to the biases took 7 % off the
+mean error, and changed no decision, so neither is done. ReLUs are quantized with their convolutions: without them,
+every convolution is followed by a conversion to float and back. With the sum before LayerNorm, the classifier and the
+projections' outputs in int8, too, the mean error is a third larger. Against float32 in the same runtime, one thread on
+x86-64 with VNNI, with 64 channels, each file run ten times before the other has its turn: 2.0 to 2.1 times as fast for
+100, 300 and 500 frames. Where each run follows one of the other file, which leaves its weights in the caches, it is 1.7
+to 1.9 times.
 
 Half of the time is now that of attention in float32: scores, exponentials, mask, weighted sum. In int8 that takes ONNX
 Runtime longer: with the tiles of 300 frames, 59 us instead of 48 for scores from int8 queries and keys, 340 instead of

@@ -97,6 +97,18 @@ def test_hidden_keys_that_outweigh_all_visible_ones_are_not_seen(tmp_path, strea
     np.testing.assert_allclose(load(path)(features), reference_logits(model, features), atol=2e-3)
 
 
+@pytest.mark.parametrize("streaming", [False, True])
+def test_scores_so_low_that_all_exponentials_vanish_are_computed_right(tmp_path, streaming):
+    model = speechlike.untrained()
+    with torch.no_grad():
+        model.encoder.attention.query.bias.fill_(1.0)
+        model.encoder.attention.key.bias.fill_(-100.0)  # the same for all keys of a query, so nothing to a softmax
+    features = speechlike.utterance(np.random.default_rng(5), 300, 1)
+    path = to_onnx(model, tmp_path / "model.onnx", streaming=streaming)
+    assert streaming or not quick_attention_sufficed(path, features)
+    np.testing.assert_allclose(load(path)(features), reference_logits(model, features), atol=2e-3)
+
+
 @pytest.mark.parametrize("window", [20, None])
 def test_batch_with_one_utterance_of_huge_scores_is_computed_right(tmp_path, window):
     model = speechlike.untrained(attention_window=window)
