@@ -21,11 +21,14 @@ _MAX_KINDS_OF_TILES = 8
 
 
 class GraphBuilder:
-    """Collects nodes and constants; every result is named after what it is."""
+    """Collects nodes and constants; every result is named after what it is.
 
-    def __init__(self) -> None:
+    The branch of a graph keeps its constants with those of the graph.
+    """
+
+    def __init__(self, whole: "GraphBuilder | None" = None) -> None:
         self.nodes: list[onnx.NodeProto] = []
-        self.constants: dict[str, onnx.TensorProto] = {}
+        self.constants: dict[str, onnx.TensorProto] = {} if whole is None else whole.constants
 
     def constant(self, name: str, value: ArrayLike, dtype: type[np.generic] = np.float32) -> str:
         """Stores an array and gives its name."""
@@ -254,10 +257,9 @@ def _whole_utterances(graph: GraphBuilder, qkv: str, heads: tuple[int, int], n_f
     """Every frame attends to every frame of its utterance; (B * T, 3C) to (B * T, C)."""
     n_heads, size = heads
     parts = graph.node("Reshape", [qkv, graph.integers(-1, n_frames, 3 * n_heads, size)], "heads_of_frames")
-    parts = graph.node("Transpose", [parts], "heads", perm=[0, 2, 1, 3])
-    q, k, v = graph.node_with_outputs("Split", [parts], ["query", "key", "value"], axis=1)
-    scores = graph.node("MatMul", [q, graph.node("Transpose", [k], "keys", perm=[0, 1, 3, 2])], "scores")
-    y = attend(graph, scores, graph.node("Unsqueeze", [batch.valid, graph.integer(1)], "visible"), v)
+    q, k, v = graph.node_with_outputs("Split", [parts], ["query", "key", "value"], axis=2)
+    visible = graph.node("Unsqueeze", [batch.valid, graph.integer(1)], "visible")
+    y = attend_all(graph, Heads(q, k, v, as_rows=(0, 2, 1, 3), as_columns=(0, 2, 3, 1)), visible)
     y = graph.node("Transpose", [y], "attended_frames", perm=[0, 2, 1, 3])
     return graph.node("Reshape", [y, graph.integers(-1, n_heads * size)], "attended")
 
@@ -267,81 +269,65 @@ def _windowed(
 ) -> str:
     """Every frame attends to the last `window` frames, in N tiles; (B * T, 3C) to (B * T, C).
 
-    Queries, keys and values are gathered with the place in the tile first, the tile second: ONNX Runtime multiplies
-    such matrices where they lie, and each frame is copied in one piece.
+    Queries, keys and values are gathered with the place in the tile first, utterance and tile after it: ONNX Runtime
+    multiplies such matrices where they lie, and each frame is copied in one piece.
     """
     (n_heads, size), tiles = heads, Tiles.of_window(window)
     rows = graph.node("Reshape", [qkv, graph.integers(-1, n_heads * size)], "parts_of_frames")  # row: (frame, q/k/v)
-    ceiling = graph.node("Add", [n_frames, graph.integer(tiles.queries - 1)], "frames_and_tail")
-    n_tiles = graph.node("Div", [ceiling, graph.integer(tiles.queries)], "tiles")
-    tile, utterance = _index_in_utterance(graph, n_tiles, "tile", batch)
-    first = graph.node("Transpose", [tile], "tile_row", perm=[1, 0])
-    first = graph.node("Mul", [first, graph.integer(3 * tiles.queries)], "first_row")
     n_rows = graph.node("Mul", [n_frames, graph.integer(3)], "rows_of_frames")
-    last = graph.node("Sub", [n_rows, graph.integer(3)], "last_row")
+    end = graph.node("Squeeze", [n_rows], "row_end")
+    last = graph.node("Sub", [end, graph.constant("three", 3, np.int64)], "last_row")
+    step = graph.constant("rows_of_tile", 3 * tiles.queries, np.int64)
+    first = graph.node("Range", [graph.constant("zero", 0, np.int64), end, step], "first_row")
+    start = None
+    if batch is not None:
+        start = graph.node(
+            "Mul", [count(graph, batch.size, "utterance_of_rows", [1]), n_rows], "first_row_of_utterance"
+        )
 
     def gathered(offsets: NDArray[np.int64], name: str, parts: dict[str, int]) -> list[str]:
-        """(n, N, H, D) of each part, at frames relative to the first of each tile; (n, 1) `offsets`.
+        """(n, B, N, H, D) of each part, at frames relative to the first of each tile; (n,) `offsets`.
 
         Frames that do not exist give those that do.
         """
-        start = graph.constant(f"{name}_offsets", 3 * offsets[:, None], np.int64)
-        row = graph.node("Min", [graph.node("Add", [first, start], f"{name}_rows"), last], f"{name}_rows_to_end")
-        if offsets[0] < 0:
-            row = graph.node("Max", [row, graph.integer(0)], f"existing_{name}_rows")
-        if utterance is not None:
-            start = graph.node(
-                "Mul", [graph.node("Transpose", [utterance], f"{name}_utterance", perm=[1, 0]), n_rows], f"{name}_start"
-            )
+        row = graph.constant(f"{name}_offsets", 3 * offsets[:, None, None], np.int64)
+        row = graph.node("Add", [first, row], f"{name}_rows")
+        row = graph.node("Clip", [row, graph.constant("zero", 0, np.int64), last], f"existing_{name}_rows")
+        if start is not None:
             row = graph.node("Add", [row, start], f"{name}_rows_in_batch")
         result = []
         for part, index in parts.items():
             row_of_part = graph.node("Add", [row, graph.integer(index)], f"{part}_rows") if index else row
             frames = graph.node("Gather", [rows, row_of_part], f"{part}_frames", axis=0)
-            result.append(graph.node("Reshape", [frames, graph.integers(0, 0, n_heads, size)], part))
+            result.append(graph.node("Reshape", [frames, graph.integers(0, 0, 0, n_heads, size)], part))
         return result
 
     (query,) = gathered(np.arange(tiles.queries), "query", {"query": 0})
     key, value = gathered(np.arange(-tiles.history, tiles.queries), "key_or_value", {"key": 1, "value": 2})
-    queries = graph.node("Transpose", [query], "queries_of_tiles", perm=[1, 2, 0, 3])
-    keys = graph.node("Transpose", [key], "keys_of_tiles", perm=[1, 2, 3, 0])
-    values = graph.node("Transpose", [value], "values_of_tiles", perm=[1, 2, 0, 3])
-    scores = graph.node("MatMul", [queries, keys], "scores")
-    y = attend(graph, scores, _visible(graph, tile, tiles), values)
+    tile = graph.node("Div", [first, step], "tile")
+    parts = Heads(query, key, value, as_rows=(1, 2, 3, 0, 4), as_columns=(1, 2, 3, 4, 0))
+    y = attend_all(graph, parts, _visible(graph, tile, tiles))
 
-    # Back to (T, H, D), without the tail of the last tile. The row of frame t and head h is
-    # (t // queries * H + h) * queries + t % queries.
-    y = graph.node("Reshape", [y, graph.integers(-1, size)], "attended_rows")
-    frame, utterance = _index_in_utterance(graph, n_frames, "attended_frame", batch)
-    skipped = graph.node("Div", [frame, graph.integer(tiles.queries)], "tile_of_frame")
-    skipped = graph.node("Mul", [skipped, graph.integer((n_heads - 1) * tiles.queries)], "rows_of_other_heads")
-    head_start = graph.constant("head_start", np.arange(n_heads) * tiles.queries, np.int64)
-    row = graph.node("Add", [graph.node("Add", [frame, skipped], "row_of_first_head"), head_start], "attended_row")
-    if utterance is not None:
-        rows_of_utterance = graph.node("Mul", [n_tiles, graph.integer(n_heads * tiles.queries)], "rows_of_utterance")
-        start = graph.node("Mul", [utterance, rows_of_utterance], "attended_start")
-        row = graph.node("Add", [row, start], "attended_row_in_batch")
-    y = graph.node("Gather", [y, row], "attended_frames", axis=0)
+    # Back to (B, T, H, D), without the tail of the last tile.
+    y = graph.node("Transpose", [y], "attended_tiles", perm=[0, 1, 3, 2, 4])
+    y = graph.node("Reshape", [y, graph.integers(0, -1, n_heads * size)], "attended_frames_and_tail")
+    y = graph.node("Slice", [y, *span(graph, 0, n_frames, 1)], "attended_frames")
     return graph.node("Reshape", [y, graph.integers(-1, n_heads * size)], "attended")
 
 
-def _index_in_utterance(graph: GraphBuilder, end: str, name: str, batch: Batch | None) -> tuple[str, str | None]:
-    """0 to `end` for each utterance after the other, (B * end, 1), and the utterance that each belongs to."""
-    if batch is None:
-        return count(graph, end, name, [1]), None
-    number = count(graph, graph.node("Mul", [end, batch.size], f"{name}s_of_batch"), f"{name}_of_batch", [1])
-    return graph.node("Mod", [number, end], name), graph.node("Div", [number, end], f"{name}_utterance")
-
-
 def _visible(graph: GraphBuilder, tile: str, tiles: Tiles) -> str:
-    """(N, 1, queries, keys): 1 where a query sees a key, else 0; `tile` is (N, 1).
+    """(N, 1, queries, keys): 1 where a query sees a key, else 0; `tile` is (N,).
 
     All tiles are alike but the first few, whose keys begin before the utterance. Of windows that are not too long, the
     runtime computes these few once, when it opens the file, and only copies them afterwards.
     """
     n_different = -(-tiles.history // tiles.queries) + 1
     copied = n_different <= _MAX_KINDS_OF_TILES
-    kinds = graph.constant("kinds_of_tiles", np.arange(n_different)[:, None], np.int64) if copied else tile
+    kinds = (
+        graph.constant("kinds_of_tiles", np.arange(n_different)[:, None], np.int64)
+        if copied
+        else graph.node("Unsqueeze", [tile, graph.integer(1)], "kinds_of_tiles")
+    )
     start = graph.node("Mul", [kinds, graph.integer(tiles.queries)], "first_frame_of_kind")
     offset = graph.constant("key_offsets", np.arange(-tiles.history, tiles.queries), np.int64)
     exists = graph.node(
@@ -358,29 +344,79 @@ def _visible(graph: GraphBuilder, tile: str, tiles: Tiles) -> str:
     if not copied:
         return visible
     kind = graph.node("Min", [tile, graph.integer(n_different - 1)], "kind_of_tile")
-    return graph.node("Gather", [visible, graph.node("Squeeze", [kind, graph.integer(1)], "kind")], "visible", axis=0)
+    return graph.node("Gather", [visible, kind], "visible", axis=0)
 
 
 def attend(graph: GraphBuilder, scores: str, visible: str, values: str, prefix: str = "") -> str:
     """Weighted sum of the values, (..., n, m) scores and (..., m, D) to (..., n, D); `visible` is 1 or 0.
 
-    The softmax is over all keys; then hidden ones are set to zero, and the rest is divided by its sum. Scores of minus
-    infinity would become denormal numbers, on which ONNX Runtime's softmax takes ten times as long. The price is that
-    no hidden key may outweigh all visible ones by exp(87); if one does, the logits are NaN, which the runtime interface
-    and verification refuse.
+    For scores of any size. ONNX Runtime's softmax takes five times as long where a fifth of the scores is more than 87
+    below the largest, as those of hidden keys are: this is for few scores, `attend_all` for many.
     """
-    weights = graph.node("Softmax", [scores], f"{prefix}weights_of_all_keys", axis=-1)
-    weights = graph.node("Mul", [weights, visible], f"{prefix}attention_weights")
-    total = graph.node("ReduceSum", [weights, graph.integer(-1)], f"{prefix}weight_of_visible", keepdims=1)
-    weighted = graph.node("MatMul", [weights, values], f"{prefix}weighted_values")
-    return graph.node("Div", [weighted, total], f"{prefix}attended_heads")
+    # Not minus infinity: the quantizer looks at the range of every tensor.
+    hidden = graph.node("Sub", [visible, graph.constant("all_visible", 1.0)], f"{prefix}minus_hidden")
+    limit = graph.node("Mul", [hidden, graph.constant("beyond_all_scores", 1e30)], f"{prefix}limit")
+    seen = graph.node("Add", [scores, limit], f"{prefix}visible_scores")
+    weights = graph.node("Softmax", [seen], f"{prefix}attention_weights", axis=-1)
+    return graph.node("MatMul", [weights, values], f"{prefix}attended_heads")
+
+
+class Heads(NamedTuple):
+    """Queries, keys and values of all heads, and how the axes go to have them as matrices in a batch."""
+
+    query: str
+    key: str
+    value: str
+    as_rows: tuple[int, ...]
+    """Permutation to (..., n, D)."""
+    as_columns: tuple[int, ...]
+    """Permutation to (..., D, n)."""
+
+    def scores(self, graph: GraphBuilder, prefix: str = "") -> str:
+        """(..., n, m)."""
+        queries = graph.node("Transpose", [self.query], f"{prefix}query_matrices", perm=self.as_rows)
+        keys = graph.node("Transpose", [self.key], f"{prefix}key_matrices", perm=self.as_columns)
+        return graph.node("MatMul", [queries, keys], f"{prefix}scores")
+
+    def values(self, graph: GraphBuilder, prefix: str = "") -> str:
+        """(..., m, D)."""
+        return graph.node("Transpose", [self.value], f"{prefix}value_matrices", perm=self.as_rows)
+
+
+def attend_all(graph: GraphBuilder, heads: Heads, visible: str) -> str:
+    """Gives what `attend` gives, (..., n, D), sooner.
+
+    The exponentials of the scores as they are, with those of hidden keys set to zero, take half the time of a softmax.
+    Where scores are so large that one overflows, or that all that a query sees vanish (speech between stretches of
+    digital silence can do it), everything is computed again by `attend`. In the demo's speech no score that a query
+    sees is above 26, and the largest is never below -15.
+    """
+    exponentials = graph.node("Exp", [heads.scores(graph)], "exponentials")
+    weights = graph.node("Mul", [exponentials, visible], "attention_weights")
+    total = graph.node("ReduceSum", [weights, graph.integer(-1)], "weight_of_visible", keepdims=1)
+    weighted = graph.node("MatMul", [weights, heads.values(graph)], "weighted_values")
+    least = graph.node("ReduceMin", [total], "least_weight", keepdims=0)
+    largest = graph.node("ReduceSum", [total], "sum_of_weights", keepdims=0)  # NaN, unlike the maximum, if one is
+    none_vanish = graph.node("Greater", [least, graph.constant("least_exact_weight", 1e-30)], "none_vanish")
+    none_overflow = graph.node("Less", [largest, graph.constant("largest_exact_weight", 1e38)], "none_overflow")
+
+    quickly, exactly = GraphBuilder(graph), GraphBuilder(graph)
+    results = [quickly.node("Div", [weighted, total], "quickly_attended_heads")]
+    results.append(attend(exactly, heads.scores(exactly, "exact_"), visible, heads.values(exactly, "exact_"), "exact_"))
+    then_branch, else_branch = (
+        helper.make_graph(
+            branch.nodes, f"{result}_branch", [], [helper.make_tensor_value_info(result, TensorProto.FLOAT, None)]
+        )
+        for branch, result in zip((quickly, exactly), results, strict=True)
+    )
+    is_exact = graph.node("And", [none_vanish, none_overflow], "is_exact")
+    return graph.node("If", [is_exact], "attended_heads", then_branch=then_branch, else_branch=else_branch)
 
 
 def _pooled(graph: GraphBuilder, h: str, weights: FoldedSATN, n_frames: str, batch: Batch | None) -> str:
     """Attentive pooling, (B * T, C) to (B, C)."""
     scores = pooling_scores(graph, h, weights)
     if batch is None:
-        scores = graph.node("Transpose", [scores], "pooling_scores_row", perm=[1, 0])
         return graph.node("MatMul", [graph.node("Softmax", [scores], "pooling_weights", axis=-1), h], "pooled")
     n_channels = weights.config.channels
     scores = graph.node("Reshape", [scores, graph.integers(-1, 1, n_frames)], "pooling_scores_rows")
@@ -390,6 +426,7 @@ def _pooled(graph: GraphBuilder, h: str, weights: FoldedSATN, n_frames: str, bat
 
 
 def pooling_scores(graph: GraphBuilder, h: str, weights: FoldedSATN) -> str:
-    """The scores of attentive pooling, (T, C) to (T, 1)."""
+    """The scores of attentive pooling, (T, C) to (1, T)."""
     energy = graph.node("Tanh", [linear(graph, h, weights.pooling, "pooling_projection")], "pooling_energy")
-    return graph.node("MatMul", [energy, graph.constant("context", weights.context[:, None])], "pooling_scores")
+    columns = graph.node("Transpose", [energy], "pooling_energy_columns", perm=[1, 0])
+    return graph.node("MatMul", [graph.constant("context", weights.context[None]), columns], "pooling_scores")

@@ -11,7 +11,8 @@ from onnx import TensorProto, helper
 from satn_fast.config import RUNNING_PRIOR_FRAMES
 from satn_fast.export.onnx_graph import (
     GraphBuilder,
-    attend,
+    Heads,
+    attend_all,
     attention_output,
     causal_convolution,
     count,
@@ -88,16 +89,9 @@ def _attention(graph: GraphBuilder, h: str, weights: FoldedSATN, n_frames: str) 
     if n_kept:
         k, v = _remembered(graph, k, "keys", n_kept, axis=0), _remembered(graph, v, "values", n_kept, axis=0)
 
-    def by_head(x: str, perm: list[int]) -> str:
-        return graph.node(
-            "Transpose",
-            [graph.node("Reshape", [x, graph.integers(-1, *heads)], f"{x}_frames")],
-            f"{x}_heads",
-            perm=perm,
-        )
-
-    scores = graph.node("MatMul", [by_head(q, [1, 0, 2]), by_head(k, [1, 2, 0])], "scores")
-    y = attend(graph, scores, _visible(graph, n_frames, n_kept), by_head(v, [1, 0, 2]))
+    q, k, v = (graph.node("Reshape", [x, graph.integers(-1, *heads)], f"{x}_heads") for x in (q, k, v))
+    parts = Heads(q, k, v, as_rows=(1, 0, 2), as_columns=(1, 2, 0))
+    y = attend_all(graph, parts, _visible(graph, n_frames, n_kept))
     y = graph.node("Transpose", [y], "attended_frames", perm=[1, 0, 2])
     y = graph.node("Reshape", [y, graph.integers(-1, config.channels)], "attended")
     return attention_output(graph, h, y, attention)
@@ -125,9 +119,8 @@ def _pooling(graph: GraphBuilder, h: str, weights: FoldedSATN) -> None:
     Sums are relative to the largest score so far, and are scaled down when a larger one comes. A constant, which the
     softmax does not see, lifts all scores above zero: so the largest one, too, starts at zero.
     """
-    row = graph.node("Transpose", [pooling_scores(graph, h, weights)], "pooling_scores_row", perm=[1, 0])
     bound = graph.constant("score_bound", np.abs(weights.context).sum())  # |tanh| <= 1
-    scores = graph.node("Add", [row, bound], "lifted_scores")
+    scores = graph.node("Add", [pooling_scores(graph, h, weights), bound], "lifted_scores")
     in_chunk = graph.node("ReduceMax", [scores], "largest_score_of_chunk", axes=[-1], keepdims=1)
     largest = graph.node("Max", ["largest_score", in_chunk], f"{NEXT}largest_score")
     frame_weights = graph.node("Exp", [graph.node("Sub", [scores, largest], "relative_scores")], "frame_weights")

@@ -55,6 +55,9 @@ def test_every_convolution_fuses_to_an_integer_one(exported, tmp_path):
     assert operators["QLinearAdd"] == 3
     assert operators["QGemm"] == 3, "query, key and value in one, output and pooling; the classifier stays in float"
     assert operators["QuantizeLinear"] == 3, "input, attended, hidden: the convolutions pass integers on"
+    assert operators["DequantizeLinear"] == 1, (
+        "the sum before LayerNorm is in float; the pooled frames were never in int8"
+    )
 
 
 def test_onnx_opset_is_old_enough_to_be_read_widely(exported):

@@ -1,6 +1,8 @@
 """The float32 files compute what the plain PyTorch model computes, for every length."""
 
 import numpy as np
+import onnx
+import onnxruntime
 import pytest
 import torch
 
@@ -71,21 +73,62 @@ def test_model_with_nan_is_refused(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize(
-    ("write", "name"),
-    [
-        (to_onnx, "model.onnx"),
-        (to_tflite, "model.tflite"),
-        (lambda model, path: to_onnx(model, path, streaming=True), "model.stream.onnx"),
-    ],
-)
-def test_hidden_key_that_drowns_all_visible_ones_is_refused_and_not_computed_wrong(tmp_path, write, name):
+def with_scores_in_the_thousands():
+    """A model, and an utterance whose hidden keys outweigh the visible ones by more than exp(87)."""
     model = speechlike.untrained()
-    features = speechlike.utterance(np.random.default_rng(5), 300, 1)
     with torch.no_grad():
-        model.encoder.attention.query.weight.mul_(1e3)  # scores in the thousands: what is hidden wins by exp(87)
+        model.encoder.attention.query.weight.mul_(1e3)
+    return model, speechlike.utterance(np.random.default_rng(5), 300, 1)
+
+
+def quick_attention_sufficed(path, features):
+    """Whether the file did without the slower way to attend."""
+    model = onnx.load(path)
+    model.graph.output.append(onnx.ValueInfoProto(name="is_exact"))
+    session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    return bool(session.run(["is_exact"], {"features": features[None]})[0])
+
+
+@pytest.mark.parametrize("streaming", [False, True])
+def test_hidden_keys_that_outweigh_all_visible_ones_are_not_seen(tmp_path, streaming):
+    model, features = with_scores_in_the_thousands()
+    path = to_onnx(model, tmp_path / "model.onnx", streaming=streaming)
+    assert streaming or not quick_attention_sufficed(path, features)
+    np.testing.assert_allclose(load(path)(features), reference_logits(model, features), atol=2e-3)
+
+
+@pytest.mark.parametrize("streaming", [False, True])
+def test_scores_so_low_that_all_exponentials_vanish_are_computed_right(tmp_path, streaming):
+    model = speechlike.untrained()
+    with torch.no_grad():
+        model.encoder.attention.query.bias.fill_(1.0)
+        model.encoder.attention.key.bias.fill_(-100.0)  # the same for all keys of a query, so nothing to a softmax
+    features = speechlike.utterance(np.random.default_rng(5), 300, 1)
+    path = to_onnx(model, tmp_path / "model.onnx", streaming=streaming)
+    assert streaming or not quick_attention_sufficed(path, features)
+    np.testing.assert_allclose(load(path)(features), reference_logits(model, features), atol=2e-3)
+
+
+@pytest.mark.parametrize("window", [20, None])
+def test_batch_with_one_utterance_of_huge_scores_is_computed_right(tmp_path, window):
+    model = speechlike.untrained(attention_window=window)
+    with torch.no_grad():
+        model.encoder.attention.query.weight.mul_(1e3)
+    utterances = [speechlike.utterance(np.random.default_rng(5), n_frames, 1) for n_frames in (300, 40)]
+    logits = load(to_onnx(model, tmp_path / "model.onnx", batched=True)).batch(utterances)
+    expected = [reference_logits(model, features) for features in utterances]
+    np.testing.assert_allclose(logits, expected, atol=2e-3)
+
+
+def test_speech_is_attended_to_in_the_quick_way(exported):
+    for name in ("model.onnx", "model.int8.onnx"):
+        assert all(quick_attention_sufficed(exported.folder / name, features) for features in exported.features)
+
+
+def test_hidden_key_that_drowns_all_visible_ones_is_refused_by_tflite_and_not_computed_wrong(tmp_path):
+    model, features = with_scores_in_the_thousands()
     assert np.isfinite(reference_logits(model, features)).all()
-    exported = load(write(model, tmp_path / name))
+    exported = load(to_tflite(model, tmp_path / "model.tflite"))
     with pytest.raises(ExportError, match="gives logits that are not finite"):
         exported(features)
 
