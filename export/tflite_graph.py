@@ -16,6 +16,9 @@ from satn_fast.export.weights import Attention, Convolution, Dense, FoldedSATN
 # A symbolic or eager TensorFlow tensor; the library has no types.
 Tensor = Any
 
+# Taken from the scores of hidden keys, which become zeros of the softmax. Unlike in ONNX Runtime, that costs nothing.
+_BEYOND_ALL_SCORES = 1e9
+
 
 def convert(weights: FoldedSATN) -> bytes:
     """Gives the float32 flatbuffer: `features` (1, T, F) to `logits` (1, n_labels), for every T >= 1.
@@ -147,9 +150,7 @@ def _windowed(qkv: Tensor, heads: tuple[int, int], window: int) -> Tensor:
     heard = tf.maximum(tf.minimum(key_frame + 1.0, 1.0), 0.0)
     visible = heard[:, None, :] * tiles.in_window().astype(np.float32)
     scores = tf.matmul(gathered(query_frame, 0), gathered(key_frame, 1), transpose_b=True)
-    # Hidden keys are taken out after the softmax, as in the ONNX graph.
-    weights = tf.nn.softmax(scores) * visible
-    y = tf.matmul(weights, gathered(key_frame, 2)) / tf.reduce_sum(weights, -1, keepdims=True)
+    y = tf.matmul(tf.nn.softmax(scores + (visible - 1.0) * _BEYOND_ALL_SCORES), gathered(key_frame, 2))
 
     # Back to (T, H, D), without the tail of the last tile.
     rows_per_head = tf.cast(first[-1] + float(tiles.queries), tf.int32)

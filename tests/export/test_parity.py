@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from satn_fast import reference
-from satn_fast.export import ExportError, load, to_onnx, to_tflite
+from satn_fast.export import load, to_onnx, to_tflite
 from tests.export import speechlike
 
 LENGTHS = (1, 2, 19, 20, 21, 37, 300, 1203)
@@ -125,12 +125,10 @@ def test_speech_is_attended_to_in_the_quick_way(exported):
         assert all(quick_attention_sufficed(exported.folder / name, features) for features in exported.features)
 
 
-def test_hidden_key_that_drowns_all_visible_ones_is_refused_by_tflite_and_not_computed_wrong(tmp_path):
+def test_hidden_keys_that_outweigh_all_visible_ones_are_nothing_to_tflite(tmp_path):
     model, features = with_scores_in_the_thousands()
-    assert np.isfinite(reference_logits(model, features)).all()
     exported = load(to_tflite(model, tmp_path / "model.tflite"))
-    with pytest.raises(ExportError, match="gives logits that are not finite"):
-        exported(features)
+    np.testing.assert_allclose(exported(features), reference_logits(model, features), atol=2e-3)
 
 
 def test_scores_that_differ_by_eighty_are_computed_right(tmp_path):
