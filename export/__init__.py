@@ -17,30 +17,31 @@ if TYPE_CHECKING:
     from satn_fast.export.exporter import ToleranceError, export, to_onnx, to_tflite
     from satn_fast.export.layers import LayerError, layer_errors
     from satn_fast.export.manifest import FileEntry, Manifest
-    from satn_fast.export.micro_exporter import to_micro
-    from satn_fast.export.micro_header import to_header
-    from satn_fast.export.micro_runtime import MicroModel
-    from satn_fast.export.runtime import ExportedBatch, ExportedModel, ExportedStream, load
+    from satn_fast.export.micro.exporter import to_micro
+    from satn_fast.export.micro.header import to_header
+    from satn_fast.export.micro.runtime import MicroModel
+    from satn_fast.export.onnx.runtime import ExportedBatch
+    from satn_fast.export.runtime import ExportedModel, ExportedStream, load
     from satn_fast.export.verification import FileReport, Tolerances, verify
 
 _HOMES = {
     "ExportError": "satn_fast.export.errors",
-    "ExportedBatch": "satn_fast.export.runtime",
+    "ExportedBatch": "satn_fast.export.onnx.runtime",
     "ExportedModel": "satn_fast.export.runtime",
     "ExportedStream": "satn_fast.export.runtime",
     "FileEntry": "satn_fast.export.manifest",
     "FileReport": "satn_fast.export.verification",
     "LayerError": "satn_fast.export.layers",
     "Manifest": "satn_fast.export.manifest",
-    "MicroModel": "satn_fast.export.micro_runtime",
+    "MicroModel": "satn_fast.export.micro.runtime",
     "ToleranceError": "satn_fast.export.exporter",
     "Tolerances": "satn_fast.export.verification",
     "choose_calibration": "satn_fast.export.calibration",
     "export": "satn_fast.export.exporter",
     "layer_errors": "satn_fast.export.layers",
     "load": "satn_fast.export.runtime",
-    "to_header": "satn_fast.export.micro_header",
-    "to_micro": "satn_fast.export.micro_exporter",
+    "to_header": "satn_fast.export.micro.header",
+    "to_micro": "satn_fast.export.micro.exporter",
     "to_onnx": "satn_fast.export.exporter",
     "to_tflite": "satn_fast.export.exporter",
     "verify": "satn_fast.export.verification",

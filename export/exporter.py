@@ -19,7 +19,7 @@ from satn_fast.export.cost import UTTERANCE_SECONDS, arena_bytes, frames_of, mac
 from satn_fast.export.errors import ExportError
 from satn_fast.export.manifest import MANIFEST, FileEntry, Manifest, sha256
 from satn_fast.export.metadata import ENTRY, Metadata, plain
-from satn_fast.export.micro_exporter import micro_bytes
+from satn_fast.export.micro.exporter import micro_bytes
 from satn_fast.export.names import AUDIO, BATCH, MICRO, STREAM, UTTERANCE, is_int8
 from satn_fast.export.quiet import quiet
 from satn_fast.export.stream_state import is_streamable, stream_state
@@ -258,10 +258,10 @@ def _onnx(
     batched: bool = False,
 ) -> bytes:
     try:
-        from satn_fast.export import onnx_audio_graph, onnx_graph, onnx_stream_graph
+        from satn_fast.export.onnx import audio_graph, graph, stream_graph
 
         if calibration is not None:
-            from satn_fast.export import onnx_quantization
+            from satn_fast.export.onnx import quantization
     except ImportError as error:
         raise ImportError(f'ONNX export needs onnx and onnxruntime ({error}): pip install "satn-fast[onnx]"') from error
     metadata = Metadata(
@@ -271,22 +271,22 @@ def _onnx(
         least_samples(weights.config.front_end) if audio_input else None,
         batched,
     )
-    model = onnx_stream_graph.build_step(weights) if streaming else onnx_graph.build(weights, batched=batched)
+    model = stream_graph.build_step(weights) if streaming else graph.build(weights, batched=batched)
     if calibration is not None:
         states = stream_state(weights.config) if streaming else ()
-        model = onnx_quantization.quantized(model, calibration.features, calibration.method, states)
+        model = quantization.quantized(model, calibration.features, calibration.method, states)
     if audio_input:
-        model = onnx_audio_graph.with_audio_input(model, weights.config.front_end)
-    return onnx_graph.finished(model, {ENTRY: metadata.to_json()})
+        model = audio_graph.with_audio_input(model, weights.config.front_end)
+    return graph.finished(model, {ENTRY: metadata.to_json()})
 
 
 def _tflite(weights: FoldedSATN, calibration: _Calibration | None, *, audio_input: bool = False) -> bytes:
     with quiet():
         try:
-            from satn_fast.export import tflite_audio_graph, tflite_file, tflite_graph
+            from satn_fast.export.tflite import audio_graph, file, graph
 
             if calibration is not None:
-                from satn_fast.export import tflite_quantization
+                from satn_fast.export.tflite import quantization
         except ImportError as error:
             raise ImportError(
                 f'TFLite export needs TensorFlow and LiteRT ({error}): pip install "satn-fast[tflite]"'
@@ -296,12 +296,12 @@ def _tflite(weights: FoldedSATN, calibration: _Calibration | None, *, audio_inpu
             "float32" if calibration is None else "int8",
             least_samples=least_samples(weights.config.front_end) if audio_input else None,
         )
-        model = tflite_graph.convert(weights)
+        model = graph.convert(weights)
         if calibration is not None:
-            model = tflite_quantization.quantized(model, calibration.features, calibration.method)
+            model = quantization.quantized(model, calibration.features, calibration.method)
         if audio_input:
-            model = tflite_audio_graph.with_audio_input(model, weights.config.front_end)
-        return tflite_file.finished(model, metadata.to_json())
+            model = audio_graph.with_audio_input(model, weights.config.front_end)
+        return file.finished(model, metadata.to_json())
 
 
 def _write(path: Path, content: bytes) -> Path:
@@ -352,8 +352,8 @@ def _entry(path: Path, config: SATNConfig) -> FileEntry:
 
 
 def _micro_entry(path: Path, config: SATNConfig) -> FileEntry:
-    from satn_fast.export.micro_file import interface
-    from satn_fast.export.micro_runtime import arena_bytes as micro_arena_bytes
+    from satn_fast.export.micro.file import interface
+    from satn_fast.export.micro.runtime import arena_bytes as micro_arena_bytes
 
     inputs, outputs = interface(path.read_bytes())
     return FileEntry(

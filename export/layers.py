@@ -107,15 +107,15 @@ def _layers(path: Path, exported: ExportedModel, model: reference.SATN) -> Layer
     try:
         match exported.kind:
             case "onnx":
-                from satn_fast.export.onnx_layers import OnnxLayers
+                from satn_fast.export.onnx.layers import OnnxLayers
 
                 return OnnxLayers(path, exported, model.config.n_blocks)
             case "tflite":
-                from satn_fast.export.tflite_layers import TfliteLayers
+                from satn_fast.export.tflite.layers import TfliteLayers
 
                 return TfliteLayers(path, model.config.n_blocks)
             case "tflite-micro":
-                from satn_fast.export.micro_layers import MicroLayers
+                from satn_fast.export.micro.layers import MicroLayers
 
                 return MicroLayers(path, model)
     except ImportError as error:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,10 +15,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from satn_fast.config import SATNConfig
 from satn_fast.export.errors import ExportError
-from satn_fast.export.flatbuffer import FlatbufferError, metadata_entry
 from satn_fast.export.metadata import ENTRY, Metadata
-from satn_fast.export.quiet import quiet
-from satn_fast.export.stream_state import StateTensor, is_streamable, stream_state
+from satn_fast.export.stream_state import StateTensor, stream_state
 
 Array = NDArray[np.float32]
 State = dict[str, NDArray[Any]]
@@ -142,7 +139,8 @@ class ExportedModel(ABC):
         return np.ascontiguousarray(array, dtype=np.float32)
 
     @property
-    def _input(self) -> str:
+    def input_name(self) -> str:
+        """Name of the graph's first input."""
         return "audio" if self.takes_audio else "features"
 
     def _finite(self, logits: Array) -> Array:
@@ -304,14 +302,18 @@ def load(path: str | os.PathLike[str], *, n_threads: int = 1) -> ExportedModel:
     if not path.is_file():
         raise ExportError(f"{path}: no such file; give a checkpoint folder, an .onnx or a .tflite file")
     if path.name.lower().endswith(".mcu.tflite"):
-        from satn_fast.export.micro_runtime import MicroModel
+        from satn_fast.export.micro.runtime import MicroModel
 
         return MicroModel(path)
-    kinds: dict[str, Callable[[Path, int], ExportedModel]] = {".onnx": _onnx_model, ".tflite": _LiteRTModel}
-    kind = kinds.get(path.suffix.lower())
-    if kind is None:
-        raise ExportError(f"{path}: unknown kind of model; give a checkpoint folder, an .onnx or a .tflite file")
-    return kind(path, n_threads)
+    if path.suffix.lower() == ".onnx":
+        from satn_fast.export.onnx.runtime import open_onnx
+
+        return open_onnx(path, n_threads)
+    if path.suffix.lower() == ".tflite":
+        from satn_fast.export.tflite.runtime import LiteRTModel
+
+        return LiteRTModel(path, n_threads)
+    raise ExportError(f"{path}: unknown kind of model; give a checkpoint folder, an .onnx or a .tflite file")
 
 
 class _TorchModel(ExportedModel):
@@ -344,186 +346,21 @@ class _TorchModel(ExportedModel):
         return logits
 
 
-def _onnx_model(path: Path, n_threads: int) -> ExportedModel:
-    """Opens an `.onnx` file with ONNX Runtime on the CPU."""
-    try:
-        import onnxruntime
-    except ImportError as error:
-        raise ImportError(f'{path}: needs ONNX Runtime: pip install "satn-fast[onnx]"') from error
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = n_threads
-    options.log_severity_level = 4
-    try:
-        # From bytes: a file cannot make the runtime read others beside it.
-        session = onnxruntime.InferenceSession(path.read_bytes(), options, ["CPUExecutionProvider"])
-        properties = session.get_modelmeta().custom_metadata_map
-    except Exception as error:  # the runtime's errors share no base class
-        raise _damaged(path, error) from error
-    metadata = _own_metadata(path, properties.get(ENTRY))
-    kind = _OnnxStream if metadata.streaming else ExportedBatch if metadata.batched else _OnnxModel
-    return kind(path, session, metadata)
-
-
-class _OnnxModel(ExportedModel):
-    """An `.onnx` file that computes whole utterances."""
-
-    kind = "onnx"
-
-    def __init__(self, path: Path, session: Any, metadata: Metadata) -> None:
-        super().__init__(str(path), metadata)
-        self._session = session
-        _check_interface(self, *_onnx_interface(session))
-
-    def _logits(self, heard: Array) -> Array:
-        logits: Array = _run_onnx(self._session, ["logits"], {self._input: heard[None]}, self.name)[0]
-        return logits
-
-
-class ExportedBatch(ExportedModel):
-    """A trained model that takes several utterances at once: an `.onnx` file with `features` and `lengths`.
-
-    Calling the object, `probabilities` and `predict` score one utterance.
-
-    Example:
-        >>> import tempfile, satn_fast
-        >>> from satn_fast.export import to_onnx
-        >>> model = satn_fast.SATN(satn_fast.SATNConfig.preset("micro", labels=("calm", "angry"))).eval()
-        >>> exported = load(to_onnx(model, Path(tempfile.mkdtemp()) / "model.batch.onnx", batched=True))
-        >>> short, long = np.ones((30, 120)), np.ones((50, 120))
-        >>> logits = exported.batch([short, long])
-        >>> logits.shape, bool(np.allclose(logits[0], exported(short), atol=1e-5))
-        ((2, 2), True)
-    """
-
-    kind = "onnx"
-
-    def __init__(self, path: Path, session: Any, metadata: Metadata) -> None:
-        super().__init__(str(path), metadata)
-        self._session = session
-        _check_interface(self, *_onnx_interface(session))
-
-    def batch(self, features: Sequence[ArrayLike]) -> Array:
-        """Scores every label for every utterance; each as if it were alone.
-
-        Args:
-            features: (T, F) of each utterance, from the front end of `front_end`, T >= 1, finite.
-
-        Returns:
-            (B, n_labels) float32 logits.
-
-        Raises:
-            ExportError: There are no utterances, or one cannot be used; the message counts from 0.
-        """
-        if not len(features):
-            raise ExportError(f"{self.name}: there are no utterances; give at least one")
-        rows = []
-        for index, utterance in enumerate(features):
-            rows.append(self.checked(utterance))
-            if not len(rows[-1]):
-                raise ExportError(f"{self.name}: utterance {index} holds no frame; leave it out")
-        lengths = np.array([len(row) for row in rows], np.int64)
-        padded = np.zeros((len(rows), lengths.max(), self.config.n_features), np.float32)
-        for target, row in zip(padded, rows, strict=True):
-            target[: len(row)] = row
-        logits = _run_onnx(self._session, ["logits"], {"features": padded, "lengths": lengths}, self.name)[0]
-        if not np.isfinite(logits).all():
-            raise ExportError(f"{self.name}: gives logits that are not finite; export the model again")
-        return np.asarray(logits, dtype=np.float32)
-
-    def _logits(self, heard: Array) -> Array:
-        return self.batch([heard])
-
-
-class _OnnxStream(ExportedStream):
-    """An `.onnx` file that computes a step of a stream."""
-
-    kind = "onnx"
-
-    def __init__(self, path: Path, session: Any, metadata: Metadata) -> None:
-        if not is_streamable(metadata.config):
-            raise ExportError(f"{path}: streams a model that cannot be streamed; export the model again")
-        super().__init__(str(path), metadata)
-        self._session = session
-        self._outputs = ["logits", *(tensor.next_name for tensor in self._tensors)]
-        _check_interface(self, *_onnx_interface(session), self._tensors)
-
-    def _step(self, features: Array, state: State) -> tuple[Array, State]:
-        logits, *rest = _run_onnx(self._session, self._outputs, {"features": features[None], **state}, self.name)
-        return logits, dict(zip(state, rest, strict=True))
-
-
-def _onnx_interface(session: Any) -> tuple[dict[str, list[Any]], dict[str, list[Any]]]:
-    """Shapes of inputs and of outputs by their names."""
-    return {i.name: i.shape for i in session.get_inputs()}, {o.name: o.shape for o in session.get_outputs()}
-
-
-def _run_onnx(session: Any, outputs: list[str], feeds: dict[str, NDArray[Any]], name: str) -> list[NDArray[Any]]:
-    try:
-        results: list[NDArray[Any]] = session.run(outputs, feeds)
-    except Exception as error:
-        raise _damaged(Path(name), error) from error
-    return results
-
-
-class _LiteRTModel(ExportedModel):
-    """A `.tflite` file, run by LiteRT or by the older tflite-runtime on the CPU."""
-
-    kind = "tflite"
-
-    def __init__(self, path: Path, n_threads: int) -> None:
-        interpreter_class, content = _interpreter_class(path), path.read_bytes()
-        try:
-            entry = metadata_entry(content, ENTRY)
-        except FlatbufferError as error:
-            raise _damaged(path, error) from error
-        super().__init__(str(path), _own_metadata(path, entry))
-        try:
-            with quiet():
-                self._interpreter = interpreter_class(model_content=content, num_threads=n_threads)
-                inputs, outputs = self._interpreter.get_input_details(), self._interpreter.get_output_details()
-                self._run = self._interpreter.get_signature_runner()
-                runs = {name: list(detail["shape_signature"]) for name, detail in self._run.get_input_details().items()}
-                gives = {name: list(detail["shape"]) for name, detail in self._run.get_output_details().items()}
-                assert len(inputs) == len(outputs) == 1
-                shortest = (1, self._least_samples) if self.takes_audio else (1, 1, self.config.n_features)
-                self._run(**{self._input: np.zeros(shortest, np.float32)})
-        except Exception as error:  # ValueError and RuntimeError, KeyError from a foreign signature
-            raise _damaged(path, error) from error
-        _check_interface(self, runs, gives)
-
-    def _logits(self, heard: Array) -> Array:
-        try:
-            logits: Array = self._run(**{self._input: heard[None]})["logits"]
-        except (RuntimeError, ValueError) as error:
-            raise _damaged(Path(self.name), error) from error
-        return logits
-
-
-def _interpreter_class(path: Path) -> Any:
-    try:
-        from ai_edge_litert.interpreter import Interpreter
-    except ImportError:
-        try:
-            from tflite_runtime.interpreter import Interpreter
-        except ImportError as error:
-            raise ImportError(f'{path}: needs LiteRT: pip install "satn-fast[tflite]"') from error
-    return Interpreter
-
-
-def _own_metadata(path: Path, text: str | bytes | None) -> Metadata:
+def own_metadata(path: Path, text: str | bytes | None) -> Metadata:
+    """What a file says of itself; refuses one that says nothing."""
     if text is None:
         raise ExportError(f"{path}: holds no {ENTRY} metadata; give a file that satn-fast export wrote")
     return Metadata.from_json(text, str(path))
 
 
-def _check_interface(
+def check_interface(
     model: ExportedModel,
     inputs: dict[str, list[Any]],
     outputs: dict[str, list[Any]],
     states: tuple[StateTensor, ...] = (),
 ) -> None:
     """Refuses a file whose graph does not fit its metadata."""
-    heard, n_labels = inputs.get(model._input, []), outputs.get("logits", [None])[-1]
+    heard, n_labels = inputs.get(model.input_name, []), outputs.get("logits", [None])[-1]
     takes_it = len(heard) == 2 if model.takes_audio else heard[-1:] == [model.config.n_features]
     before = {state.name: list(state.shape) for state in states}
     if model.takes_batches and len(inputs.get("lengths", [])) == 1:
@@ -532,7 +369,7 @@ def _check_interface(
     fits = (
         takes_it
         and n_labels == len(model.labels)
-        and {name: shape for name, shape in inputs.items() if name != model._input} == before
+        and {name: shape for name, shape in inputs.items() if name != model.input_name} == before
         and {name: shape for name, shape in outputs.items() if name != "logits"} == after
     )
     if not fits:
@@ -541,7 +378,8 @@ def _check_interface(
         )
 
 
-def _damaged(path: Path, error: Exception) -> ExportError:
+def damaged(path: Path, error: Exception) -> ExportError:
+    """What to raise where a runtime's own error says that a file cannot be used."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     reason = lines[0] if lines else type(error).__name__
     return ExportError(f"{path}: is damaged or no model ({reason}); export the model again")

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from satn_fast.kernels.attention_transfer import reference, registration
+from satn_fast.kernels.attention_transfer import registration, torch_backend
 from satn_fast.kernels.attention_transfer.tiles import LARGEST_HEAD
 from satn_fast.kernels.backend import autocast_tensors, runs_on_triton
 from satn_fast.kernels.self_attention.op import check_queries_and_keys
@@ -63,7 +63,7 @@ def attention_transfer_loss(
         return _on_triton(q, k, q_source, k_source, lengths, window, loss, scale)
     if q.shape[0] == 0 or q.shape[1] == 0:
         return q.new_zeros(())
-    return reference.attention_transfer_loss(
+    return torch_backend.attention_transfer_loss(
         q, k, q_source, k_source, lengths=lengths, window=window, loss=loss, scale=scale
     )
 

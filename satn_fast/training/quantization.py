@@ -24,7 +24,7 @@ from satn_fast import reference
 from satn_fast.functional import attentive_pool
 from satn_fast.kernels.lengths import zero_padded
 
-# Weights of the ONNX files have 7 bits (`satn_fast.export.onnx_quantization` says why), those of TFLite 8.
+# Weights of the ONNX files have 7 bits (`satn_fast.export.onnx.quantization` says why), those of TFLite 8.
 LARGEST_WEIGHT = 64
 LARGEST_ACTIVATION = 255
 

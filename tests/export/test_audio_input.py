@@ -43,8 +43,8 @@ def features_in_graph(path):
 
 def lite_front_end(settings):
     """The same of a TFLite file of the front end alone."""
-    from satn_fast.export import tflite_graph
-    from satn_fast.export.tflite_audio_graph import features_of_audio
+    from satn_fast.export.tflite import graph as tflite_graph
+    from satn_fast.export.tflite.audio_graph import features_of_audio
 
     signature = tf.TensorSpec([1, None], tf.float32, name="audio")
     content = tflite_graph.converted(features_of_audio(audio_tables(settings)), signature)

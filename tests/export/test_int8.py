@@ -12,7 +12,7 @@ from ai_edge_litert import schema_py_generated as schema
 from satn_fast.export import load, to_onnx, to_tflite
 from satn_fast.export.metadata import Metadata
 from satn_fast.export.stream_state import stream_state
-from satn_fast.export.tflite_file import finished
+from satn_fast.export.tflite.file import finished
 from tests.export import speechlike
 
 CONVOLUTIONS = 2 * 3 + 1  # two per block, and the projection of the first block's input

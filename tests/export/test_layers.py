@@ -9,8 +9,9 @@ from ai_edge_litert import schema_py_generated as schema
 from onnx import numpy_helper
 
 from satn_fast import SATN
-from satn_fast.export import ExportError, layer_errors, onnx_graph, to_micro, to_tflite
+from satn_fast.export import ExportError, layer_errors, to_micro, to_tflite
 from satn_fast.export.names import is_int8
+from satn_fast.export.onnx import graph as onnx_graph
 from tests.export import speechlike
 from tests.export.conftest import FILES
 

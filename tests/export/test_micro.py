@@ -10,11 +10,11 @@ from ai_edge_litert import schema_py_generated as schema
 
 from satn_fast import SATN, SATNConfig, Stream
 from satn_fast.export import ExportError, load
-from satn_fast.export.micro_exporter import to_micro
-from satn_fast.export.micro_file import interface
-from satn_fast.export.micro_graph import ANY_SCORES, PADDING, step
-from satn_fast.export.micro_host import Host, HostTables
-from satn_fast.export.micro_runtime import MicroModel, arena_bytes
+from satn_fast.export.micro.exporter import to_micro
+from satn_fast.export.micro.file import interface
+from satn_fast.export.micro.graph import ANY_SCORES, PADDING, step
+from satn_fast.export.micro.host import Host, HostTables
+from satn_fast.export.micro.runtime import MicroModel, arena_bytes
 from satn_fast.export.weights import folded
 from tests.export import speechlike
 from tests.frontend.building import ROOT

@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 
 import satn_fast
-from satn_fast.export.micro_exporter import to_micro
-from satn_fast.export.micro_file import interface
-from satn_fast.export.micro_header import to_header
-from satn_fast.export.micro_host import Host
-from satn_fast.export.micro_runtime import MicroModel, arena_bytes, content_of
+from satn_fast.export.micro.exporter import to_micro
+from satn_fast.export.micro.file import interface
+from satn_fast.export.micro.header import to_header
+from satn_fast.export.micro.host import Host
+from satn_fast.export.micro.runtime import MicroModel, arena_bytes, content_of
 from tests.export import speechlike
 from tests.frontend.building import ROOT, call, cmake_build, need
 

@@ -8,10 +8,12 @@ import numpy as np
 import onnx
 import pytest
 
-from satn_fast.export import ExportError, load, onnx_graph, tflite_graph
+from satn_fast.export import ExportError, load
 from satn_fast.export.flatbuffer import FlatbufferError, metadata_entry
 from satn_fast.export.metadata import ENTRY, Metadata
-from satn_fast.export.tflite_file import finished
+from satn_fast.export.onnx import graph as onnx_graph
+from satn_fast.export.tflite import graph as tflite_graph
+from satn_fast.export.tflite.file import finished
 from satn_fast.export.weights import folded
 from tests.export import speechlike
 from tests.export.conftest import FILES

@@ -8,8 +8,10 @@ import onnxruntime
 import pytest
 
 from satn_fast import LogMel, Stream
-from satn_fast.export import ExportedStream, ExportError, load, onnx_graph, onnx_stream_graph, to_onnx
+from satn_fast.export import ExportedStream, ExportError, load, to_onnx
 from satn_fast.export.metadata import ENTRY, Metadata
+from satn_fast.export.onnx import graph as onnx_graph
+from satn_fast.export.onnx import stream_graph as onnx_stream_graph
 from satn_fast.export.weights import folded
 from tests.export import speechlike
 from tests.export.test_parity import reference_logits

@@ -1,4 +1,4 @@
-/* satn_host: makes features into the model's input, as satn_fast.export.micro_host does in Python, to the last bit. */
+/* satn_host: makes features into the model's input, as satn_fast.export.micro.host does in Python, to the last bit. */
 #ifndef SATN_HOST_H
 #define SATN_HOST_H
 

@@ -1,6 +1,6 @@
 """The operators of TFLite Micro that a streaming step is made of: what each computes in float.
 
-Everything here is in TFLite Micro's reference kernels in the types that `micro_graph` uses them in.
+Everything here is in TFLite Micro's reference kernels in the types that `graph` uses them in.
 """
 
 from collections.abc import Callable, Mapping

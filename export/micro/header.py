@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from satn_fast.config import RUNNING_PRIOR_FRAMES
-from satn_fast.export.micro_file import Port, interface
-from satn_fast.export.micro_runtime import content_of
+from satn_fast.export.micro.file import Port, interface
+from satn_fast.export.micro.runtime import content_of
 from satn_fast.files import atomic_write
 from satn_fast.frontend import LogMel
 
@@ -58,7 +58,7 @@ def to_header(model: str | Path, path: str | Path, *, arena_bytes: int, name: st
     Args:
         model: What `to_micro` wrote.
         path: The header; it appears whole or not at all.
-        arena_bytes: Becomes `SATN_MODEL_ARENA_BYTES`; see `micro_runtime.arena_bytes`.
+        arena_bytes: Becomes `SATN_MODEL_ARENA_BYTES`; see `runtime.arena_bytes`.
         name: Prefix of all names.
 
     Returns:
@@ -70,7 +70,7 @@ def to_header(model: str | Path, path: str | Path, *, arena_bytes: int, name: st
 
     Example:
         >>> import tempfile, satn_fast
-        >>> from satn_fast.export.micro_exporter import to_micro
+        >>> from satn_fast.export.micro.exporter import to_micro
         >>> folder = Path(tempfile.mkdtemp())
         >>> model = satn_fast.SATN(satn_fast.SATNConfig.preset("micro")).eval()
         >>> file = to_micro(model, folder / "model.mcu.tflite", [np.random.default_rng(0).normal(size=(50, 120))])

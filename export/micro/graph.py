@@ -1,11 +1,11 @@
 """One streaming step of a SATN as a graph of TFLite Micro's integer operators.
 
 `step` writes it down once. `Graph.run` computes it in float with numpy, which is what calibration looks at and what
-must equal `satn_fast.streaming.stream_step`; `micro_file` turns the same graph into a TFLite file.
+must equal `satn_fast.streaming.stream_step`; `file` turns the same graph into a TFLite file.
 
 The step is restructured where int8 would not hold what float does:
 
-    running normalisation   stays with the host (`micro_host`): in a long stream the mean moves by less than any int8
+    running normalisation   stays with the host (`host`): in a long stream the mean moves by less than any int8
                             step, and the host has to scale the features anyway
     attention's softmax     is in int16: int8 has a fixed step of 1/256, and of 100 equal weights each would be 2 or 3
     LayerNorm               is an L2 normalisation of the centred frame; scale and offset are part of what reads it
@@ -25,7 +25,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from satn_fast.export.micro_operators import DICTATED, KINDS
+from satn_fast.export.micro.operators import DICTATED, KINDS
 from satn_fast.export.weights import Attention, Block, Convolution, Dense, FoldedSATN
 
 Values = NDArray[Any]

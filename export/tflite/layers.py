@@ -81,7 +81,7 @@ def _name(graph: schema.SubGraph, tensor: int) -> str:
 
 
 def _operators(graph: schema.SubGraph) -> dict[str, _Operator]:
-    """Operators by the name that their output has from `tflite_graph`; of one in int8 and in float, that in int8."""
+    """Operators by the name that their output has from `graph`; of one in int8 and in float, that in int8."""
     operators: dict[str, _Operator] = {}
     for index in range(graph.OperatorsLength()):
         operator = graph.Operators(index)

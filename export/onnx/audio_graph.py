@@ -8,7 +8,7 @@ import onnx
 from onnx import TensorProto, helper
 
 from satn_fast.export.audio_tables import AudioTables, audio_tables, delta_weights, log_factor
-from satn_fast.export.onnx_graph import GraphBuilder, span
+from satn_fast.export.onnx.graph import GraphBuilder, span
 
 
 def with_audio_input(model: onnx.ModelProto, front_end: Mapping[str, Any]) -> onnx.ModelProto:

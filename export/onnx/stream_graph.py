@@ -9,7 +9,7 @@ import onnx
 from onnx import TensorProto, helper
 
 from satn_fast.config import RUNNING_PRIOR_FRAMES
-from satn_fast.export.onnx_graph import (
+from satn_fast.export.onnx.graph import (
     GraphBuilder,
     Heads,
     attend_all,

@@ -27,7 +27,7 @@ SIGNATURE = "serving_default"
 
 _Operator = qtyping.TFLOperationName
 
-# Parts of the model, by the scopes of tflite_graph, and their operators that int8 computes.
+# Parts of the model, by the scopes of graph.py, and their operators that int8 computes.
 INT8_OPERATORS = {
     "tcn": (_Operator.CONV_2D, _Operator.PAD, _Operator.ADD, _Operator.RESHAPE),
     "attention": (_Operator.FULLY_CONNECTED,),
@@ -39,12 +39,12 @@ def quantized(model: bytes, calibration: Sequence[Array], method: str) -> bytes:
     """Gives the int8 version of a float32 flatbuffer.
 
     Args:
-        model: What `tflite_graph.convert` gave.
+        model: What `graph.convert` gave.
         calibration: (T, F) features of each utterance.
         method: How the ranges of the activations follow from them, see `calibration.Ranges`.
 
     Returns:
-        A flatbuffer whose large buffers may stand outside of it; see `tflite_file.finished`.
+        A flatbuffer whose large buffers may stand outside of it; see `file.finished`.
     """
     with warnings.catch_warnings():
         # All tensors are kept while calibrating, and LiteRT warns of the memory that this takes.

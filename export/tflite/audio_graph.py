@@ -11,8 +11,8 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from satn_fast.export.audio_tables import AudioTables, audio_tables, delta_weights, log_factor
-from satn_fast.export.tflite_file import joined
-from satn_fast.export.tflite_graph import Tensor, converted
+from satn_fast.export.tflite.file import joined
+from satn_fast.export.tflite.graph import Tensor, converted
 
 
 def with_audio_input(model: bytes, front_end: Mapping[str, Any]) -> bytes:

@@ -7,9 +7,9 @@ import flatbuffers
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
-from satn_fast.export.micro_graph import Graph, Operator, Tensor
-from satn_fast.export.micro_operators import KINDS
-from satn_fast.export.micro_quantization import Quantization
+from satn_fast.export.micro.graph import Graph, Operator, Tensor
+from satn_fast.export.micro.operators import KINDS
+from satn_fast.export.micro.quantization import Quantization
 
 _IDENTIFIER = b"TFL3"
 _SCHEMA_VERSION = 3

@@ -43,7 +43,7 @@ from onnxruntime.quantization import (
 )
 
 from satn_fast.export.calibration import Ranges
-from satn_fast.export.onnx_graph import quantizable_nodes
+from satn_fast.export.onnx.graph import quantizable_nodes
 from satn_fast.export.stream_state import StateTensor
 
 Array = NDArray[np.float32]
@@ -59,7 +59,7 @@ def quantized(
     """Gives the int8 version of a float32 graph.
 
     Args:
-        model: What `onnx_graph.build` or `onnx_stream_graph.build_step` gave; it is not changed.
+        model: What `graph.build` or `stream_graph.build_step` gave; it is not changed.
         calibration: (T, F) features of each utterance.
         method: How the ranges of the activations follow from them, see `calibration.Ranges`.
         states: The state tensors of a step.

@@ -12,10 +12,10 @@ from satn_fast import reference
 from satn_fast.config import RUNNING_PRIOR_FRAMES, SATNConfig
 from satn_fast.export.calibration import checked_calibration
 from satn_fast.export.metadata import ENTRY, Metadata
-from satn_fast.export.micro_graph import ANY_SCORES, Graph, ScoreRanges, step
-from satn_fast.export.micro_host import ENTRY as TABLES_ENTRY
-from satn_fast.export.micro_host import HostTables
-from satn_fast.export.micro_quantization import Quantization, Ranges, calibrated, quantizations
+from satn_fast.export.micro.graph import ANY_SCORES, Graph, ScoreRanges, step
+from satn_fast.export.micro.host import ENTRY as TABLES_ENTRY
+from satn_fast.export.micro.host import HostTables
+from satn_fast.export.micro.quantization import Quantization, Ranges, calibrated, quantizations
 from satn_fast.export.weights import FoldedSATN, folded
 from satn_fast.files import atomic_write
 
@@ -42,7 +42,7 @@ def to_micro(
 ) -> Path:
     """Writes one streaming step as a TFLite file for microcontrollers: int8 in, out, and state.
 
-    Inputs are `features` (1, c, F), normalised and quantized by the host (`micro_host`), `padding` (1, c), which is 0
+    Inputs are `features` (1, c, F), normalised and quantized by the host (`host`), `padding` (1, c), which is 0
     but for frames after the end of an utterance (-128), and the states. Outputs are `logits` (1, n_labels) of the last
     `pooling_frames` frames, and the new states: output `i` is copied to input `i + 1` as it is. Before the first step,
     states are filled with their zero points.
@@ -90,7 +90,7 @@ def micro_bytes(
     The same weights and calibration give the same bytes.
     """
     try:
-        from satn_fast.export.micro_file import serialized
+        from satn_fast.export.micro.file import serialized
     except ImportError as error:
         raise ImportError(f'export needs LiteRT and flatbuffers ({error}): pip install "satn-fast[tflite]"') from error
     config = weights.config

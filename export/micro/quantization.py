@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from satn_fast.export.micro_graph import Graph, Tensor
-from satn_fast.export.micro_operators import KINDS
+from satn_fast.export.micro.graph import Graph, Tensor
+from satn_fast.export.micro.operators import KINDS
 
 Values = NDArray[Any]
 Ranges = dict[str, tuple[float, float]]

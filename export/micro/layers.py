@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from satn_fast import reference
 from satn_fast.export.errors import ExportError
-from satn_fast.export.micro_runtime import MicroModel
+from satn_fast.export.micro.runtime import MicroModel
 from satn_fast.export.weights import folded
 
 Array = NDArray[np.float32]

@@ -12,8 +12,8 @@ from numpy.typing import ArrayLike, NDArray
 from satn_fast.export.errors import ExportError
 from satn_fast.export.flatbuffer import FlatbufferError, metadata_entry
 from satn_fast.export.metadata import ENTRY, Metadata
-from satn_fast.export.micro_host import ENTRY as TABLES_ENTRY
-from satn_fast.export.micro_host import Host, HostTables
+from satn_fast.export.micro.host import ENTRY as TABLES_ENTRY
+from satn_fast.export.micro.host import Host, HostTables
 from satn_fast.export.quiet import quiet
 from satn_fast.export.runtime import ExportedModel
 
@@ -50,7 +50,7 @@ class MicroModel(ExportedModel):
 
     Example:
         >>> import tempfile, satn_fast
-        >>> from satn_fast.export.micro_exporter import to_micro
+        >>> from satn_fast.export.micro.exporter import to_micro
         >>> model = satn_fast.SATN(satn_fast.SATNConfig.preset("micro", labels=("calm", "angry"))).eval()
         >>> features = np.random.default_rng(0).normal(size=(55, 120))
         >>> micro = MicroModel(to_micro(model, Path(tempfile.mkdtemp()) / "model.mcu.tflite", [features]))
