@@ -37,6 +37,31 @@ def speedups(by_peer: Mapping[str, Sequence[float]]) -> bytes:
     return _png(figure, axis)
 
 
+def bars(named: Sequence[tuple[str, float]], label: str) -> bytes:
+    """A bar for each named ratio, logarithmic, with its number."""
+    figure = Figure(figsize=(8.6, 0.7 + 0.36 * len(named)), layout="constrained")
+    axis = figure.subplots()
+    names, values = zip(*named, strict=True)
+    axis.barh(range(len(values)), np.subtract(values, 1), left=1.0, height=0.55, color=colours(1)[0])
+    for row, value in enumerate(values):
+        axis.annotate(
+            f"{value:.1f}" if value < 10 else f"{value:.0f}",
+            (max(value, 1.0), row),
+            xytext=(4, 0),
+            va="center",
+            textcoords="offset points",
+            **SMALL,
+        )
+    axis.axvline(1.0, color=INK, linewidth=1)
+    axis.set_yticks(range(len(names)), names, **SMALL)
+    axis.set_ylim(len(names) - 0.5, -0.5)
+    axis.set_xscale("log")
+    axis.set_xlim(min(0.9, *values), max(values) * 1.5)
+    axis.set_xlabel(label, **SMALL)
+    _label_plainly(axis.xaxis)
+    return _png(figure, axis)
+
+
 def scaling(records: Sequence[Record]) -> bytes:
     """Time and memory of several subjects along one axis, logarithmic, with the ideal where a unit is cheapest.
 

@@ -1,4 +1,4 @@
-"""Writes docs/benchmarks.md from kept results, the last of each device: `python -m benchmarks.render`."""
+"""Writes docs/benchmarks.md, and the tables of other documents, from kept results: `python -m benchmarks.render`."""
 
 import re
 import statistics
@@ -7,8 +7,9 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
-from benchmarks import plots
+from benchmarks import excerpts, plots
 from benchmarks.limits import TOLERANCE, explained
+from benchmarks.markdown import picture, table
 from benchmarks.results import MISSING_PEER, RESULTS, Record, Results, latest_of_each, read_all
 from satn_fast.files import atomic_write
 
@@ -53,6 +54,7 @@ def render(root: Path = ROOT, results: Path = RESULTS) -> Path:
     page = root / "docs" / "benchmarks.md"
     with atomic_write(page) as temporary:
         temporary.write_text("\n".join([INTRODUCTION, *sections]), encoding="utf-8")
+    excerpts.update(root, kept)
     return page
 
 
@@ -81,14 +83,14 @@ def _suite(suite: str, records: Sequence[Record], images: Path, slug: str) -> li
     lines = [f"### {suite}", ""]
     by_peer = _by_peer(record for record in records if "speedup" in record)
     if by_peer:
-        picture = plots.speedups({peer: [r["speedup"] for r in found] for peer, found in by_peer.items()})
-        lines += [_picture(picture, images / f"{slug}.png", f"speed-ups of {suite}"), "", *_summary(by_peer), ""]
+        content = plots.speedups({peer: [r["speedup"] for r in found] for peer, found in by_peer.items()})
+        lines += [picture(content, images / f"{slug}.png", f"speed-ups of {suite}"), "", *_summary(by_peer), ""]
     sweeps = [record for record in records if "series" in record]
     lines += [SCALING] if sweeps else []
     for axis in dict.fromkeys(record["axis"] for record in sweeps):
         along = [record for record in sweeps if record["axis"] == axis]
-        picture = plots.scaling(along)
-        lines += [_picture(picture, images / f"{slug}-{_slug(axis)}.png", f"time and memory against {axis}"), ""]
+        content = plots.scaling(along)
+        lines += [picture(content, images / f"{slug}-{_slug(axis)}.png", f"time and memory against {axis}"), ""]
         lines += [*(f"- {explained(record)}" for record in along), ""]
     chain = [record for record in records if "before" in record]
     if chain:
@@ -119,7 +121,7 @@ def _summary(by_peer: dict[str, list[Record]]) -> list[str]:
         times = (statistics.median(speedups), min(speedups), max(speedups))
         worst = max(record["max_error"] for record in records)
         rows.append([peer, str(len(records)), *(f"{value:.2f}x" for value in times), f"{worst:.1e}"])
-    return _table(["peer", "benchmarks", "median", "least", "greatest", "worst parity error"], rows)
+    return table(["peer", "benchmarks", "median", "least", "greatest", "worst parity error"], rows)
 
 
 def _cases(records: Sequence[Record]) -> list[str]:
@@ -135,7 +137,7 @@ def _cases(records: Sequence[Record]) -> list[str]:
     }
     rows = [[cell(record) for cell in columns.values()] for record in records if "speedup" in record]
     used = [any(row[index] for row in rows) for index in range(len(columns))]
-    return _table(
+    return table(
         [column for column, is_used in zip(columns, used, strict=True) if is_used],
         [[cell or "–" for cell, is_used in zip(row, used, strict=True) if is_used] for row in rows],
     )
@@ -164,28 +166,13 @@ def _joints(records: Sequence[Record]) -> list[str]:
         ]
         for record in records
     ]
-    return _table(["from", "to", "largest error", "mean error", "decisions alike"], rows)
+    return table(["from", "to", "largest error", "mean error", "decisions alike"], rows)
 
 
 def _label(record: Record) -> str:
     """The case without the peer, which has a column of its own."""
     case, peer = str(record["case"]).removeprefix("test_"), record["peer"]
     return case.replace(f"{peer}-", "").replace(f"-{peer}", "").replace(f"[{peer}]", "")
-
-
-def _table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    """Markdown."""
-    return [
-        f"| {' | '.join(columns)} |",
-        "|" + "---|" * len(columns),
-        *(f"| {' | '.join(cell.replace('|', '/') for cell in row)} |" for row in rows),
-    ]
-
-
-def _picture(content: bytes, path: Path, title: str) -> str:
-    with atomic_write(path) as temporary:
-        temporary.write_bytes(content)
-    return f"![{title}](images/{path.name})"
 
 
 def _slug(text: str) -> str:

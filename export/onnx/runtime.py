@@ -65,7 +65,7 @@ class ExportedBatch(ExportedModel):
 
     Example:
         >>> import tempfile, satn_fast
-        >>> from satn_fast.export import to_onnx
+        >>> from satn_fast.export import load, to_onnx
         >>> model = satn_fast.SATN(satn_fast.SATNConfig.preset("micro", labels=("calm", "angry"))).eval()
         >>> exported = load(to_onnx(model, Path(tempfile.mkdtemp()) / "model.batch.onnx", batched=True))
         >>> short, long = np.ones((30, 120)), np.ones((50, 120))
