@@ -6,6 +6,7 @@ Whatever stands between the two is written anew by `satn-fast bench --render`.
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from benchmarks import plots
@@ -103,21 +104,18 @@ def update(root: Path, kept: Sequence[Results]) -> list[Path]:
         kept: Results, the newest of each device.
 
     Returns:
-        The documents that have tables.
+        The documents.
 
     Raises:
         RuntimeError: A document asks for a table that there is none of, or no file holds all of its records.
     """
-    written = []
-    for name in DOCUMENTS:
-        path = root / name
-        text = path.read_text(encoding="utf-8") if path.is_file() else ""
-        if not MARKED.search(text):
-            continue
-        with atomic_write(path) as temporary:
-            temporary.write_text(MARKED.sub(lambda found: _filled(found, path, root, kept), text), encoding="utf-8")
-        written.append(path)
-    return written
+    documents = [root / name for name in DOCUMENTS if (root / name).is_file()]
+    for document in documents:
+        text = document.read_text(encoding="utf-8")
+        filled = MARKED.sub(partial(_filled, document=document, root=root, kept=kept), text)
+        with atomic_write(document) as temporary:
+            temporary.write_text(filled, encoding="utf-8")
+    return documents
 
 
 def _filled(found: re.Match[str], document: Path, root: Path, kept: Sequence[Results]) -> str:
