@@ -63,7 +63,7 @@ HEADLINES = (
         [("test_model", "test_inference[base-eager PyTorch-8 x 5 s]")],
     ),
     Row("", "the same, channels last", [("test_model", "test_inference[base-eager PyTorch, channels last-8 x 5 s]")]),
-    Row("its training step", "plain PyTorch", [("test_model", "test_training_step[base-eager PyTorch]")]),
+    Row("training step of base, 8 x 5 s", "plain PyTorch", [("test_model", "test_training_step[base-eager PyTorch]")]),
     Row(
         "`Stream`, preset edge: 100 ms more after 30 s",
         "the whole utterance anew",
@@ -126,10 +126,8 @@ def _filled(found: re.Match[str], document: Path, root: Path, kept: Sequence[Res
     results = _holding(needed, kept, name)
     folder = "" if document.parent == root else "../"
     lines = written(results, document, root)
-    file = f"benchmarks/results/{results.path.name}"
-    source = (
-        f"{results.device}, {results.machine['date']}, commit {results.machine['commit']}: [{file}]({folder}{file})."
-    )
+    file, machine = f"{folder}benchmarks/results/{results.path.name}", results.machine
+    source = f"{results.device}, {machine['date']}, commit {machine['commit']}: [all figures]({file})."
     return "\n".join([begin.rstrip("\n"), "", *lines, "", source, "", end])
 
 

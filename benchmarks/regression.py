@@ -9,8 +9,10 @@ from benchmarks.results import Record, Results, key
 # A median of nine ratios, each of an A and a B measured one after the other, moves from run to run although nothing
 # changed. Part of that shows within a run as the spread of the nine, and enters the band of each case by itself.
 SPREADS = 3.0
-# The rest (where memory came to lie, who else used the cache) does not show within a run.
-LEAST_BAND = 0.15
+# The rest (where memory came to lie, who else used the cache, the processor's clock) does not show within a run. Of 153
+# ratios, measured twice at one commit on a quiet server of two cores, half moved by less than 2 %, 95 % by less than
+# 11 %, and three fell by 18 to 22 %: those are what a second measurement is for.
+LEAST_BAND = 0.2
 
 
 @dataclass(frozen=True)

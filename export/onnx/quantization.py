@@ -12,9 +12,8 @@ beyond what another draw of the calibration does; adding the weights' mean round
 mean error, and changed no decision, so neither is done. ReLUs are quantized with their convolutions: without them,
 every convolution is followed by a conversion to float and back. With the sum before LayerNorm, the classifier and the
 projections' outputs in int8, too, the mean error is a third larger. Against float32 in the same runtime, one thread on
-x86-64 with VNNI, with 64 channels, each file run ten times before the other has its turn: 2.0 to 2.1 times as fast for
-100, 300 and 500 frames. Where each run follows one of the other file, which leaves its weights in the caches, it is 1.7
-to 1.9 times.
+x86-64 with VNNI, with 64 channels, in turns of some 20 ms: 1.9 to 2.1 times as fast from 100 to 3000 frames. Where each
+run follows one of the other file, which leaves its weights in the caches, it is 1.7 to 1.9 times.
 
 Half of the time is now that of attention in float32: scores, exponentials, mask, weighted sum. In int8 that takes ONNX
 Runtime longer: with the tiles of 300 frames, 59 us instead of 48 for scores from int8 queries and keys, 340 instead of
