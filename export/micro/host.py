@@ -72,13 +72,11 @@ class Host:
         All in float32, and in the order of the C code: the mean moves by a share of the difference, which loses nothing
         in a long stream where a sum would.
         """
-        normalised = np.empty_like(features)
-        for row, frame in zip(normalised, features, strict=True):
-            np.subtract(frame, self._tables.mean, out=row)
-            if self._running:
-                self._frames += 1
-                self._running_mean += (row - self._running_mean) / np.float32(self._frames + RUNNING_PRIOR_FRAMES)
-                row -= self._running_mean
+        normalised = features - self._tables.mean
+        for row in normalised if self._running else ():
+            self._frames += 1
+            self._running_mean += (row - self._running_mean) / np.float32(self._frames + RUNNING_PRIOR_FRAMES)
+            row -= self._running_mean
         integers = np.rint(normalised * self._tables.factor) + self._zero_point
         result: Int8 = np.clip(integers, -128, 127).astype(np.int8)
         return result

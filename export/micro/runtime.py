@@ -76,6 +76,8 @@ class MicroModel(ExportedModel):
         zero_points = [int(detail["quantization_parameters"]["zero_points"][0]) for detail in details]
         self._initial = [np.full(d["shape"], zero, np.int8) for d, zero in zip(details, zero_points, strict=True)][2:]
         self.feature_zero_point = zero_points[0]
+        logits = self._interpreter.get_output_details(0)["quantization_parameters"]
+        self._logit_quantization = np.float32(logits["scales"][0]), np.float32(logits["zero_points"][0])
         self._host = Host(self.config, self.tables, self.feature_zero_point)
         self.reset()
 
@@ -139,8 +141,7 @@ class MicroModel(ExportedModel):
             self._interpreter.set_input(value, index)
         self._interpreter.invoke()
         self._state = [self._interpreter.get_output(1 + index) for index in range(self._n_states)]
-        parameters = self._interpreter.get_output_details(0)["quantization_parameters"]
-        scale, zero_point = np.float32(parameters["scales"][0]), np.float32(parameters["zero_points"][0])
+        scale, zero_point = self._logit_quantization
         self._latest = (self._interpreter.get_output(0)[0].astype(np.float32) - zero_point) * scale
 
     def _check_interface(self) -> None:
