@@ -92,6 +92,8 @@ def _suite(suite: str, records: Sequence[Record], images: Path, slug: str) -> li
         content = plots.scaling(along)
         lines += [picture(content, images / f"{slug}-{_slug(axis)}.png", f"time and memory against {axis}"), ""]
         lines += [*(f"- {explained(record)}" for record in along), ""]
+    if any("nanoseconds" in record for record in records):
+        lines += ["The time of each step of a frame: [the front end](front-end.md#how-fast).", ""]
     chain = [record for record in records if "before" in record]
     if chain:
         lines += [*_joints(chain), ""]

@@ -25,6 +25,9 @@ RESULTS = Path(__file__).parent / "results"
 
 Record = dict[str, Any]
 
+# What the name of a file ends with that holds part of what another of the same day does.
+PART = "-part"
+
 # Skips with this beginning tell of a peer that is not installed; its name follows.
 MISSING_PEER = "peer missing: "
 
@@ -107,9 +110,14 @@ def describe_processor() -> str:
 
 
 def write(folder: Path, results: Results) -> Path:
-    """Writes <date>-<device>.json and .csv, each whole or not at all, and returns the first's path."""
+    """Writes <date>-<device>.json and .csv, each whole or not at all, and returns the first's path.
+
+    Where that holds benchmarks which this run did not do, it stays, and this run is kept beside it as a part.
+    """
     name = re.sub(r"[^A-Za-z0-9]+", "-", results.device).strip("-").lower()
     path = folder / f"{results.machine['date']}-{name}.json"
+    if path.is_file() and set(map(key, read(path).records)) - set(map(key, results.records)):
+        path = path.with_stem(path.stem + PART)
     content = {
         "machine": results.machine,
         "records": results.records,
@@ -154,8 +162,8 @@ def read(path: Path) -> Results:
 
 
 def read_all(folder: Path = RESULTS) -> list[Results]:
-    """Every kept file, the oldest first."""
-    return [read(path) for path in sorted(folder.glob("*.json"))]
+    """Every kept file, the oldest first; parts are left out."""
+    return [read(path) for path in sorted(folder.glob("*.json")) if not path.stem.endswith(PART)]
 
 
 def latest(kept: Sequence[Results], device: str) -> Results | None:

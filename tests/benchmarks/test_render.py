@@ -77,6 +77,11 @@ def test_every_picture_is_there_and_is_a_png(page):
         assert (page.parent / picture).read_bytes().startswith(b"\x89PNG")
 
 
+def test_stages_are_told_where_to_be_found(tmp_path):
+    write(tmp_path / "kept", results({"suite": "test_stages", "case": "test_stages", "nanoseconds": {}}))
+    assert "(front-end.md#how-fast)" in render(tmp_path, tmp_path / "kept").read_text()
+
+
 def test_nothing_kept_is_an_error_with_the_remedy(tmp_path):
     with pytest.raises(RuntimeError, match="satn-fast bench --keep"):
         render(tmp_path, tmp_path)

@@ -10,6 +10,8 @@ import torch
 from benchmarks.results import describe_machine, latest, latest_of_each, processor_model, read, read_all, where, write
 from tests.benchmarks.making import PROCESSOR, missing, record, results, skipped, sweep
 
+WHOLE = "abacus-3000-2-cores-beads"
+
 
 def test_what_is_written_is_read_again(tmp_path):
     written = results(record(), sweep("model"), skipped=[missing("toes")], failed=[skipped("test_bad", "off by 1")])
@@ -18,6 +20,16 @@ def test_what_is_written_is_read_again(tmp_path):
     found = read(path)
     assert (found.machine, found.records) == (written.machine, written.records)
     assert (found.skipped, found.failed, found.path) == (written.skipped, written.failed, path)
+
+
+def test_part_of_a_run_does_not_replace_the_whole(tmp_path):
+    whole = write(tmp_path, results(record(), record("test_sum[3]")))
+    part = write(tmp_path, results(record(speedup=5.0)))
+    assert (whole.name, part.name) == (f"2026-02-03-{WHOLE}.json", f"2026-02-03-{WHOLE}-part.json")
+    assert [len(found.records) for found in read_all(tmp_path)] == [2]
+    again = write(tmp_path, results(record(), record("test_sum[3]"), record("test_sum[4]")))
+    assert again == whole
+    assert len(read(again).records) == 3
 
 
 def test_table_has_a_row_for_each_record_and_its_lists_as_json(tmp_path):
