@@ -25,6 +25,7 @@ import torch
 import typer
 from numpy.typing import NDArray
 
+from benchmarks import markdown
 from satn_fast import SATN, LogMel
 from satn_fast.cli.audio import waveforms_of
 from satn_fast.cli.terminal import bar, progress_bars, warn
@@ -214,12 +215,8 @@ def with_table(document: str, measured: Sequence[Mapping[str, Any]]) -> str:
 
 def table(measured: Sequence[Mapping[str, Any]]) -> str:
     """The table, and below it how it was measured."""
-    lines = [
-        f"| {' | '.join(COLUMNS)} |",
-        "|---" * len(COLUMNS) + "|",
-    ]
-    lines += [_row(figures, file) for figures in measured for file in figures["files"]]
-    return "\n".join([*lines, "", *map(_note, measured)])
+    rows = [_row(figures, file) for figures in measured for file in figures["files"]]
+    return "\n".join([*markdown.table(COLUMNS, rows), "", *map(_note, measured)])
 
 
 def _note(figures: Mapping[str, Any]) -> str:
@@ -231,11 +228,11 @@ def _note(figures: Mapping[str, Any]) -> str:
     )
 
 
-def _row(figures: Mapping[str, Any], file: Mapping[str, Any]) -> str:
+def _row(figures: Mapping[str, Any], file: Mapping[str, Any]) -> list[str]:
     name, milliseconds = file["name"], file["milliseconds"]
     twin = next((other for other in figures["files"] if other["name"] == float_twin(name) != name), None)
     arena = "–" if file["arena_bytes"] is None else f"{file['arena_bytes'] / 1024:.0f}"
-    cells = [
+    return [
         figures["model"],
         f"`{name}`",
         f"{file['bytes'] / 1024:.0f}",
@@ -246,7 +243,6 @@ def _row(figures: Mapping[str, Any], file: Mapping[str, Any]) -> str:
         f"{file['max_logit_error']:.2g}",
         *(f"{100 * file[key]:.1f} %" for key in ("agreement", "ua", "ua_loss")),
     ]
-    return f"| {' | '.join(cells)} |"
 
 
 def _told(update: Any, done: int, total: int, what: str) -> None:

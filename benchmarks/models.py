@@ -67,10 +67,7 @@ class ChannelsLastTCN(nn.Module):
         image = x.mT.unsqueeze(2)
         for block in self.blocks:
             image = block(image)
-        y = image.squeeze(2).mT
-        if lengths is None:
-            return y
-        return y * (torch.arange(y.shape[1]) < lengths[:, None])[..., None]
+        return _cleared(image.squeeze(2).mT, lengths)
 
 
 class _Block(nn.Module):
@@ -129,7 +126,11 @@ class PytorchTCN(nn.Module):
 
     def forward(self, x: Tensor, lengths: Tensor | None = None) -> Tensor:
         """(B, T, F) to (B, T, C); padding is cleared as in `ChannelsLastTCN`."""
-        y = self.tcn(x)
-        if lengths is None:
-            return y
-        return y * (torch.arange(y.shape[1]) < lengths[:, None])[..., None]
+        return _cleared(self.tcn(x), lengths)
+
+
+def _cleared(y: Tensor, lengths: Tensor | None) -> Tensor:
+    """(B, T, C) with zeros in the padding."""
+    if lengths is None:
+        return y
+    return y * (torch.arange(y.shape[1]) < lengths[:, None])[..., None]

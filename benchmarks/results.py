@@ -173,7 +173,8 @@ def latest(kept: Sequence[Results], device: str) -> Results | None:
 
 def latest_of_each(kept: Sequence[Results]) -> list[Results]:
     """The last kept results of every device, by the device's name."""
-    return [max((r for r in kept if r.device == device), key=_date) for device in sorted({r.device for r in kept})]
+    devices = sorted({results.device for results in kept})
+    return [found for device in devices if (found := latest(kept, device)) is not None]
 
 
 def _date(results: Results) -> str:

@@ -87,8 +87,7 @@ def work(point: Point) -> Callable[[], object]:
         samples = 0.1 * generator.standard_normal((point.batch, round(point.seconds * 16000)), dtype=np.float32)
         front_end = LogMel(n_mels=point.channels)
         return lambda: front_end.batch(list(samples), point.threads)
-    window = {"attention_window": None} if point.subject == "model without a window" else {}
-    config = SATNConfig.preset("edge", channels=point.channels, **window)
+    config = config_of(point.subject, channels=point.channels)
     torch.manual_seed(0)
     model = (reference.SATN if point.subject == "plain reference" else SATN)(config).eval()
     shape = (point.batch, max(1, round(point.seconds * FRAMES_PER_SECOND)), config.n_features)
@@ -103,6 +102,12 @@ def work(point: Point) -> Callable[[], object]:
             stream.push(features[:, start : start + CHUNK_FRAMES])
 
     return listen
+
+
+def config_of(subject: str, **changes: int) -> SATNConfig:
+    """The configuration of a subject that is a model."""
+    window = {"attention_window": None} if subject == "model without a window" else {}
+    return SATNConfig.preset("edge", **changes, **window)
 
 
 @torch.inference_mode()

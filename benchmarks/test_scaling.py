@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks.scaling import CHUNK_FRAMES, Point, logits, measure
-from satn_fast import SATN, LogMel, SATNConfig, Stream, reference
+from benchmarks.scaling import CHUNK_FRAMES, Point, config_of, logits, measure
+from satn_fast import SATN, LogMel, Stream, reference
 
 CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
 SOME = [2**i for i in range(CORES.bit_length())]  # 1, 2, 4, ... up to the cores
@@ -72,8 +72,7 @@ def parity(subject: str) -> float:
         energies, wanted = np.exp(batch.astype(np.float64)), np.exp(np.stack(exact))
         return float((np.abs(energies - wanted).max(-1) / wanted.max(-1)).max())
     torch.manual_seed(0)
-    window = {"attention_window": None} if subject == "model without a window" else {}
-    model = SATN(SATNConfig.preset("edge", **window)).eval()
+    model = SATN(config_of(subject)).eval()
     plain = reference.SATN(model.config).eval()
     plain.load_state_dict(model.state_dict())
     features = torch.from_numpy(generator.standard_normal((2, 3000, model.config.n_features), dtype=np.float32))

@@ -33,6 +33,14 @@ class Prediction(NamedTuple):
     """Probability of every label, in the order of the logits."""
 
 
+def softmax(logits: ArrayLike) -> NDArray[np.float64]:
+    """(n_labels,) logits to probabilities."""
+    scores = np.asarray(logits, dtype=np.float64)
+    weights = np.exp(scores - scores.max())
+    probabilities: NDArray[np.float64] = weights / weights.sum()
+    return probabilities
+
+
 class ExportedModel(ABC):
     """A trained model, ready to predict one utterance at a time. An object is used by one thread at a time.
 
@@ -87,9 +95,7 @@ class ExportedModel(ABC):
 
     def probabilities(self, heard: ArrayLike) -> Array:
         """Gives the softmax of the logits, (n_labels,) float32; arguments and errors are those of a call."""
-        logits = self(heard).astype(np.float64)
-        weights = np.exp(logits - logits.max())
-        probabilities: Array = (weights / weights.sum()).astype(np.float32)
+        probabilities: Array = softmax(self(heard)).astype(np.float32)
         return probabilities
 
     def predict(self, heard: ArrayLike) -> Prediction:

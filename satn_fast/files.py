@@ -125,8 +125,9 @@ def _move_files(source: Path, target: Path, last: str | None) -> None:
     for name in names:
         if (target / name).is_dir() or any((target / parent).is_file() for parent in name.parents):
             raise NotADirectoryError(f"{target / name}: a file and a folder compete for this name; move the old one")
+    mode = _usual_mode(source / "file")
     for name in names:
-        _set_mode(source / name, _usual_mode(source / name))
+        _set_mode(source / name, mode)
         _flush(source / name)
     target.mkdir(exist_ok=True)
     if last is not None:

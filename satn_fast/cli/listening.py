@@ -13,6 +13,7 @@ from satn_fast.audio import AudioError, check_samples
 from satn_fast.cli.terminal import warn
 from satn_fast.config import SATNConfig
 from satn_fast.export import ExportedStream, MicroModel, load
+from satn_fast.export.runtime import softmax
 from satn_fast.frontend import LogMel
 
 if TYPE_CHECKING:
@@ -146,9 +147,8 @@ class Listener:
         if self._stream.logits is None:
             return None
         # A stream of a checkpoint gives one row, an exported one gives the row itself.
-        logits = np.asarray(self._stream.logits, dtype=np.float64).ravel()
-        weights = np.exp(logits - logits.max())
-        scores = dict(zip(self._labels, (weights / weights.sum()).tolist(), strict=True))
+        probabilities = softmax(np.ravel(self._stream.logits))
+        scores = dict(zip(self._labels, probabilities.tolist(), strict=True))
         label = max(scores, key=scores.__getitem__)
         latency = 1000 * (time.perf_counter() - arrived)
         return Update(round(self.seconds, 6), label, scores[label], round(latency, 3), final, scores)

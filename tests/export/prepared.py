@@ -29,17 +29,13 @@ def export_prepared(source: Path, target: Path, variant: bytes) -> None:
         entries[path.name], bytes=path.stat().st_size, sha256=exporter.sha256(path)
     )
     exporter.verify = lambda *_, **__: [FileReport(name, agreement=1.0) for name in entries]
-    features = speechlike.corpus(1, 1)[0]
-    batched = variant == VARIANTS[0]
-    audio = speechlike.spoken(1, 1)
-    model = speechlike.untrained()
     export(
-        model,
+        MODEL,
         target,
-        calibration=features,
-        evaluation=features,
-        evaluation_audio=audio,
-        batched=batched,
+        calibration=FEATURES,
+        evaluation=FEATURES,
+        evaluation_audio=AUDIO,
+        batched=variant == VARIANTS[0],
         tolerances=None,
     )
 
