@@ -5,6 +5,8 @@ constructor and the `state_dict` are the same by construction, and a model is ma
 their fast class (`use_fast_modules`); no weight is touched.
 """
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 
@@ -81,11 +83,12 @@ class TemporalConvNet(reference.TemporalConvNet):
     The Triton kernels are told the lengths all the same, since they skip padding.
     """
 
-    def forward(self, x: Tensor, lengths: Tensor | None = None) -> Tensor:
-        """(B, T, F) to (B, T, C)."""
+    def forward(self, x: Tensor, lengths: Tensor | None = None) -> tuple[Tensor, ...]:
+        """(B, T, F) to the (B, T, C) of every block."""
         if runs_on_triton(x):
             return super().forward(x, lengths)
-        return zero_padded(super().forward(zero_padded(x, lengths)), lengths)
+        *outputs, last = super().forward(zero_padded(x, lengths))
+        return *outputs, zero_padded(last, lengths)
 
 
 class SelfAttention(reference.SelfAttention):
@@ -99,9 +102,16 @@ class SelfAttention(reference.SelfAttention):
 class AttentivePooling(reference.AttentivePooling):
     """Attentive pooling on the backend of `satn_fast.functional`."""
 
-    def forward(self, h: Tensor, lengths: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Pooled (B, C) and weights (B, T)."""
-        return functional.attentive_pool(h, self.projection.weight, self.projection.bias, self.context, lengths=lengths)
+    def forward(self, layers: Sequence[Tensor], lengths: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """(B, T, C) of every layer to the pooled (B, P) and the weights (B, T)."""
+        return functional.attentive_pool(
+            layers,
+            self.projection.weight,
+            self.projection.bias,
+            self.context,
+            lengths=lengths,
+            deviation=self.deviation,
+        )
 
 
 FAST_CLASSES: dict[type[nn.Module], type[nn.Module]] = {
