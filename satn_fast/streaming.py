@@ -241,7 +241,8 @@ def _score(model: reference.SATN, embedding: Tensor) -> Tensor:
     """Logits of the pooled vector, with the statistics of training, whatever mode the model is in."""
     norm = model.embedding_norm
     if norm is not None:
-        assert norm.running_mean is not None and norm.running_var is not None
+        assert norm.running_mean is not None
+        assert norm.running_var is not None
         embedding = F.batch_norm(embedding, norm.running_mean, norm.running_var, norm.weight, norm.bias, eps=norm.eps)
     logits: Tensor = model.classifier(embedding)
     return logits
