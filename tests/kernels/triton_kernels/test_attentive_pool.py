@@ -70,7 +70,7 @@ def random_case(
 def draw_widths(data):
     """One layer, several of equal width, or of any."""
     if data.draw(st.booleans(), label="equal widths"):
-        return [data.draw(sizes, label="C")] * data.draw(st.integers(1, 4), label="layers")
+        return [data.draw(sizes, label="C")] * data.draw(st.integers(1, 3), label="layers")
     return data.draw(st.lists(sizes, min_size=2, max_size=3), label="widths")
 
 
@@ -123,14 +123,19 @@ def test_many_tiles_and_channels(device):
 
 
 def test_deviations_around_a_large_mean(device):
-    """Mean squares less squared means would keep no digit of them: the mean is a thousand deviations, T many tiles."""
+    """Mean squares less squared means would keep one digit of them: the mean is 1000 deviations, T many tiles."""
     case = random_case(torch.float32, 2, 300, [20, 20], 8, torch.tensor([300, 77]), deviation=True, offset=1000.0)
     exact = case.run(reference.attentive_pool, torch.float64, "cpu")
     plain = case.run(reference.attentive_pool, torch.float32, device)
     ours = case.run(attentive_pool, torch.float32, device)
-    for name, result, other, right in zip(NAMES, ours, plain, exact, strict=True):
-        assert (result - right).norm() <= max(4 * (other - right).norm(), 1e-6 * right.norm()), name
-    torch.testing.assert_close(ours[0][:, 40:], exact[0][:, 40:], rtol=2e-3, atol=0)
+    for name, result, other, right in zip(NAMES[:3], ours, plain, exact, strict=False):
+        assert (result - right).norm() <= max(3 * (other - right).norm(), 1e-6 * right.norm()), name
+    spread, other, right = (results[0][:, 40:] for results in (ours, plain, exact))
+    assert (spread - right).norm() <= 3 * (other - right).norm()
+    torch.testing.assert_close(spread, right, rtol=1e-4, atol=0)
+    # Their sums over time cancel once more: what the rounding of the mean does to a frame, times 1000 for h.
+    for name, result, right in zip(NAMES[3:], ours[3:], exact[3:], strict=True):
+        assert (result - right).norm() <= 5e-3 * right.norm(), name
 
 
 def test_a_constant_channel_deviates_by_the_floor(device):
