@@ -24,7 +24,7 @@ def attentive_pool(
     h = zero_padded(h if isinstance(h, Tensor) else torch.cat(tuple(h), -1), lengths)
     scores = torch.tanh(h @ weight.T + bias) @ context
     if lengths is not None:
-        padded = ~frame_mask(lengths, x.shape[1])
+        padded = ~frame_mask(lengths, h.shape[1])
         # The second fill turns rows without any frame (softmax gives NaN there) into zeros.
         weights = scores.masked_fill(padded, -torch.inf).softmax(-1).masked_fill(padded, 0.0)
     else:
