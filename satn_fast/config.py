@@ -35,7 +35,7 @@ class SATNConfig:
         attention_window: `None` attends to the whole utterance; `W` attends to the last `W` frames only
             (causal), which is what makes exact streaming possible.
         pooling_size: Hidden width of the attentive pooling.
-        dropout: Probability of dropping an activation while training.
+        dropout: Probability of dropping a channel, for all frames of an utterance, while training.
         normalization: `"global"` uses the feature statistics kept in the model; `"utterance"` first removes
             the mean of the utterance's frames (not streamable); `"running"` first removes the mean of the
             frames so far, the same offline and streaming; `"speaker"` expects features that were standardised per
