@@ -83,8 +83,9 @@ class FoldedSATN(NamedTuple):
     attention: Attention
     pooling: Dense
     context: Array
-    """(P,) of the attentive pooling."""
+    """(A,) of the attentive pooling."""
     classifier: Dense
+    """Of the pooled vector, (P, n_labels); its standardisation is folded in."""
 
 
 def folded(model: reference.SATN) -> FoldedSATN:
@@ -110,7 +111,7 @@ def folded(model: reference.SATN) -> FoldedSATN:
         attention=_attention(encoder.attention, config.head_size),
         pooling=_dense(model.pooling.projection),
         context=_array(model.pooling.context),
-        classifier=_dense(model.classifier),
+        classifier=_classifier(model),
     )
     _check_finite(model)
     return weights
@@ -144,6 +145,16 @@ def _attention(module: reference.SelfAttention, head_size: int) -> Attention:
         norm_offset=_array(module.norm.bias),
         norm_epsilon=module.norm.eps,
     )
+
+
+def _classifier(model: reference.SATN) -> Dense:
+    """The classifier, after the standardisation of what it reads."""
+    weight, bias, norm = _wide(model.classifier.weight).T, _wide(model.classifier.bias), model.embedding_norm
+    if norm is not None:
+        scale = _wide(norm.weight) / np.sqrt(_wide(norm.running_var) + norm.eps)
+        bias = bias + (_wide(norm.bias) - _wide(norm.running_mean) * scale) @ weight
+        weight = scale[:, None] * weight
+    return Dense(np.ascontiguousarray(weight, np.float32), bias.astype(np.float32))
 
 
 def _dense(module: nn.Linear) -> Dense:

@@ -8,14 +8,23 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-NORMALIZATIONS = ("global", "utterance", "running", "speaker")
+NORMALIZATIONS = ("global", "level", "running_level", "utterance", "running", "speaker")
+
+# Those that need no frame of the future, so that a stream can compute them.
+STREAMABLE_NORMALIZATIONS = ("global", "running_level", "running")
+
+POOLINGS = ("mean", "statistics")
+POOLING_LAYERS = ("last", "all")
 
 # What the network is fed: log-Mel bands with their deltas and delta-deltas, side by side.
 FEATURE_ORDERS = 3
 
-# Average frames that a running mean starts from: 1 s at the usual 10 ms hop. With none, the source task of the demo
-# was still at 93 % phoneme errors where this reached 83 % (400 steps of 16 utterances, preset edge).
-RUNNING_PRIOR_FRAMES = 100
+# Average speech that a running mean starts from, in seconds. With none, the source task of the demo was still at 93 %
+# phoneme errors where this reached 83 % (400 steps of 16 utterances, preset edge).
+RUNNING_PRIOR_SECONDS = 1.0
+
+# What `satn_fast.LogMel` takes where a front end does not say.
+_DEFAULT_HOP_SECONDS = 0.01
 
 
 def _default_front_end() -> dict[str, Any]:
@@ -26,29 +35,37 @@ def _default_front_end() -> dict[str, Any]:
 class SATNConfig:
     """The hyper-parameters of a SATN (normalisation, TCN, self-attention, pooling, classifier).
 
-    Args:
-        labels: Names of the classes, in the order of the logits.
-        channels: Width `C` of every layer after the input.
-        n_blocks: Residual blocks of the TCN; block `i` has dilation `2**i`.
-        kernel_size: Taps `K` of each causal convolution.
-        n_heads: Attention heads `H`; must divide `channels`.
-        attention_window: `None` attends to the whole utterance; `W` attends to the last `W` frames only
-            (causal), which is what makes exact streaming possible.
-        pooling_size: Hidden width of the attentive pooling.
-        dropout: Probability of dropping a channel, for all frames of an utterance, while training.
-        normalization: `"global"` uses the feature statistics kept in the model; `"utterance"` first removes
-            the mean of the utterance's frames (not streamable); `"running"` first removes the mean of the
-            frames so far, the same offline and streaming; `"speaker"` expects features that were standardised per
-            speaker (`satn_fast.training.normalize_per_speaker`), for research on speakers who were recorded before.
-        front_end: Keyword arguments of `satn_fast.LogMel` that give the features this model expects.
+        Args:
+            labels: Names of the classes, in the order of the logits.
+            channels: Width `C` of every layer after the input.
+            n_blocks: Residual blocks of the TCN; block `i` has dilation `2**i`.
+            kernel_size: Taps `K` of each causal convolution.
+            n_heads: Attention heads `H`; must divide `channels`.
+            attention_window: `None` attends to the whole utterance; `W` attends to the last `W` frames only
+                (causal), which is what makes exact streaming possible.
+            pooling: What is kept of the frames, weighted by attention: `"mean"`, or `"statistics"` for mean and standard
+                deviation (Okabe et al. 2018).
+            pooling_layers: What is pooled: the `"last"` layer, attention's output; or `"all"`, the outputs of every block
+                beside it.
+            pooling_size: Hidden width of the attentive pooling.
+                embedding_norm: Standardise every number of the pooled vector before the classifier, with the statistics of
+                training (BatchNorm, Ioffe & Szegedy 2015). Layers and deviations differ in scale.
+            dropout: Probability of dropping a channel, for all frames of an utterance, while training.
+            embedding_dropout: The same for the pooled vector.
+            normalization: `"global"` uses the feature statistics kept in the model. The others first remove something:
+                `"level"` the loudness of the utterance, one number, the mean over its frames and bands; `"utterance"` the
+                mean over its frames of every feature (neither is streamable); `"running_level"` and `"running"` the same
+                over the frames so far, the same offline and streaming. `"speaker"` expects features that were standardised
+                per speaker (`satn_fast.training.normalize_per_speaker`), for research on speakers who were recorded before.
+                front_end: Keyword arguments of `satn_fast.LogMel` that give the features this model expects.
 
-    Raises:
-        ValueError: A value is out of range; the message names it and the remedy.
+        Raises:
+            ValueError: A value is out of range; the message names it and the remedy.
 
-    Example:
-        >>> config = SATNConfig.preset("edge", labels=("calm", "angry"))
-        >>> config.channels, config.n_features, config.receptive_field
-        (64, 120, 125)
+        Example:
+            >>> config = SATNConfig.preset("edge", labels=("calm", "angry"))
+            >>> config.channels, config.n_features, config.receptive_field
+            (64, 120, 125)
     """
 
     labels: tuple[str, ...] = ("angry", "happy", "neutral", "sad")
@@ -57,8 +74,12 @@ class SATNConfig:
     kernel_size: int = 3
     n_heads: int = 4
     attention_window: int | None = None
+    pooling: str = "mean"
+    pooling_layers: str = "last"
     pooling_size: int = 64
+    embedding_norm: bool = False
     dropout: float = 0.1
+    embedding_dropout: float = 0.0
     normalization: str = "utterance"
     front_end: Mapping[str, Any] = field(default_factory=_default_front_end)
 
@@ -94,6 +115,26 @@ class SATNConfig:
         return self.channels // self.n_heads
 
     @property
+    def pooled_channels(self) -> int:
+        """Channels that pooling looks at in every frame."""
+        return self.channels * (self.n_blocks + 1 if self.pooling_layers == "all" else 1)
+
+    @property
+    def embedding_size(self) -> int:
+        """Width of the pooled vector."""
+        return self.pooled_channels * (2 if self.pooling == "statistics" else 1)
+
+    @property
+    def hop_seconds(self) -> float:
+        """Time from frame to frame, in seconds."""
+        return float(self.front_end.get("hop_seconds", _DEFAULT_HOP_SECONDS))
+
+    @property
+    def running_prior_frames(self) -> int:
+        """Average frames that a running mean starts from."""
+        return round(RUNNING_PRIOR_SECONDS / self.hop_seconds)
+
+    @property
     def receptive_field(self) -> int:
         """Frames that one TCN output can see, itself included (two convolutions per block)."""
         return 1 + 2 * (self.kernel_size - 1) * ((1 << self.n_blocks) - 1)
@@ -126,10 +167,15 @@ def _check(config: SATNConfig) -> None:
         raise ValueError(
             f"n_heads is {config.n_heads}, which does not divide channels = {config.channels}; choose a divisor"
         )
-    if not 0.0 <= config.dropout < 1.0:
-        raise ValueError(f"dropout is {config.dropout!r}; choose a probability in [0, 1)")
-    if config.normalization not in NORMALIZATIONS:
-        raise ValueError(f"normalization is {config.normalization!r}; choose one of {', '.join(NORMALIZATIONS)}")
+    for name in ("dropout", "embedding_dropout"):
+        if not 0.0 <= getattr(config, name) < 1.0:
+            raise ValueError(f"{name} is {getattr(config, name)!r}; choose a probability in [0, 1)")
+    choices = {"normalization": NORMALIZATIONS, "pooling": POOLINGS, "pooling_layers": POOLING_LAYERS}
+    for name, known in choices.items():
+        if getattr(config, name) not in known:
+            raise ValueError(f"{name} is {getattr(config, name)!r}; choose one of {', '.join(known)}")
+    if not isinstance(config.embedding_norm, bool):
+        raise ValueError(f"embedding_norm is {config.embedding_norm!r}; choose true or false")
     if "n_mels" not in config.front_end:
         raise ValueError("front_end has no n_mels; give the keyword arguments of satn_fast.LogMel")
     _check_positive_integer("front_end['n_mels']", config.front_end["n_mels"])

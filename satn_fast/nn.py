@@ -5,6 +5,8 @@ constructor and the `state_dict` are the same by construction, and a model is ma
 their fast class (`use_fast_modules`); no weight is touched.
 """
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 
@@ -95,15 +97,15 @@ class TemporalConvNet(reference.TemporalConvNet):
     The Triton kernels are told the lengths all the same, since they skip padding.
     """
 
-    def forward(self, x: Tensor, lengths: Tensor | None = None) -> Tensor:
-        """(B, T, F) to (B, T, C)."""
+    def forward(self, x: Tensor, lengths: Tensor | None = None) -> tuple[Tensor, ...]:
+        """(B, T, F) to the (B, T, C) of every block."""
         if runs_on_triton(x):
             return super().forward(x, lengths)
         x = zero_padded(x, lengths)
-        if runs_at_once_on_cpu(x):
-            # One copy here and one on the way out: in between, convolutions need none.
-            return zero_padded(super().forward(frames_first(x)).contiguous(), lengths)
-        return zero_padded(super().forward(x), lengths)
+        on_cpu = runs_at_once_on_cpu(x)
+        # One copy here and one on the way out: in between, convolutions need none.
+        *outputs, last = super().forward(frames_first(x) if on_cpu else x)
+        return *outputs, zero_padded(last.contiguous() if on_cpu else last, lengths)
 
 
 class SelfAttention(reference.SelfAttention):
@@ -120,9 +122,16 @@ class SelfAttention(reference.SelfAttention):
 class AttentivePooling(reference.AttentivePooling):
     """Attentive pooling on the backend of `satn_fast.functional`."""
 
-    def forward(self, h: Tensor, lengths: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Pooled (B, C) and weights (B, T)."""
-        return functional.attentive_pool(h, self.projection.weight, self.projection.bias, self.context, lengths=lengths)
+    def forward(self, layers: Sequence[Tensor], lengths: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """(B, T, C) of every layer to the pooled (B, P) and the weights (B, T)."""
+        return functional.attentive_pool(
+            layers,
+            self.projection.weight,
+            self.projection.bias,
+            self.context,
+            lengths=lengths,
+            deviation=self.deviation,
+        )
 
 
 FAST_CLASSES: dict[type[nn.Module], type[nn.Module]] = {

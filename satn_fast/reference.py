@@ -3,7 +3,7 @@
 A batch of features goes through, in this order:
 
     Normalization -> TemporalConvNet -> SelfAttention      the Encoder
-    -> AttentivePooling -> classifier                      the SATN
+    -> AttentivePooling -> embedding norm -> classifier    the SATN
     or -> symbol scores per frame                          the SourceModel (speech recognition)
 
 Layout is channels-last, `(B, T, C)`. `lengths` `(B,)` says how many frames of each row are real; `None` means
@@ -18,9 +18,10 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
-from satn_fast.config import RUNNING_PRIOR_FRAMES, SATNConfig
+from satn_fast.config import FEATURE_ORDERS, SATNConfig
 from satn_fast.hub import PretrainedModel
 from satn_fast.kernels.attentive_pool.reference import attentive_pool
 from satn_fast.kernels.causal_conv1d.reference import causal_conv1d
@@ -41,8 +42,13 @@ class Encoded(NamedTuple):
     """(B, T, H, D)."""
     key: Tensor
     """(B, T, H, D)."""
-    convolved: Tensor
-    """(B, T, C), what the TCN gave to attention, zero at padded frames."""
+    blocks: tuple[Tensor, ...]
+    """(B, T, C) of every block of the TCN; only the last one is sure to be zero at padded frames."""
+
+    @property
+    def convolved(self) -> Tensor:
+        """(B, T, C), what the TCN gave to attention, zero at padded frames."""
+        return self.blocks[-1]
 
 
 class SATNOutput(NamedTuple):
@@ -60,18 +66,21 @@ class Normalization(nn.Module):
     """Centres and standardises every feature. (B, T, F) to (B, T, F).
 
     `(x - mean) / std` with statistics that are buffers, so they travel with the model. In between, `"utterance"`
-    removes the mean over the utterance, and `"running"` the mean over the frames so far. That one starts as if
-    `RUNNING_PRIOR_FRAMES` average frames had been heard before: without them, the first frames would be compared with
-    next to nothing (the idea is that of Kaldi's online cepstral mean normalisation). `"speaker"` is `"global"` for
-    features that come standardised per speaker.
+    removes the mean over the utterance of every feature, and `"level"` one number from all bands, their mean over the
+    utterance: how loud it is, which says more of the microphone than of the speaker. (Deltas have no level.)
+    `"running"` and `"running_level"` take the mean over the frames so far. They start as if `prior_frames` average
+    frames had been heard before: without them, the first frames would be compared with next to nothing (the idea is
+    that of Kaldi's online cepstral mean normalisation). `"speaker"` is `"global"` for features that come standardised
+    per speaker.
     """
 
     mean: Tensor
     std: Tensor
 
-    def __init__(self, n_features: int, mode: str) -> None:
+    def __init__(self, n_features: int, mode: str, prior_frames: int = 0) -> None:
         super().__init__()
         self.mode = mode
+        self.prior_frames = prior_frames
         self.register_buffer("mean", torch.zeros(n_features))
         self.register_buffer("std", torch.ones(n_features))
 
@@ -81,18 +90,27 @@ class Normalization(nn.Module):
         return zero_padded(x, lengths)
 
     def centre(self, x: Tensor, lengths: Tensor | None) -> Tensor:
-        """Removes the utterance's mean, the running mean, or nothing. Padding of `x` must be zero."""
+        """Removes the utterance's mean or level, the running ones, or nothing. Padding of `x` must be zero."""
         if self.mode in ("global", "speaker"):
             return x
         # Half precision cannot count to T.
         wide = x.to(torch.promote_types(x.dtype, torch.float32))
-        if self.mode == "utterance":
+        averaged = self.averaged(wide)
+        if self.mode in ("level", "utterance"):
             n_frames = x.shape[1] if lengths is None else lengths.clamp(min=1)[:, None, None]
-            mean = wide.sum(1, keepdim=True) / n_frames
+            mean = averaged.sum(1, keepdim=True) / n_frames
         else:
             frames_so_far = torch.arange(1, x.shape[1] + 1, device=x.device)[:, None]
-            mean = wide.cumsum(1) / (frames_so_far + RUNNING_PRIOR_FRAMES)
+            mean = averaged.cumsum(1) / (frames_so_far + self.prior_frames)
         return (wide - mean).to(x.dtype)
+
+    def averaged(self, x: Tensor) -> Tensor:
+        """(B, T, F), the mean of which over frames is removed: the features, or their level in place of every band."""
+        if self.mode not in ("level", "running_level"):
+            return x
+        n_bands = x.shape[-1] // FEATURE_ORDERS
+        level = x[..., :n_bands].mean(-1, keepdim=True)
+        return torch.cat([level.expand(*level.shape[:-1], n_bands), torch.zeros_like(x[..., n_bands:])], -1)
 
     @torch.no_grad()
     def fit(self, utterances: Sequence[Tensor]) -> None:
@@ -177,7 +195,7 @@ class ResidualBlock(nn.Module):
 
 
 class TemporalConvNet(nn.Module):
-    """Residual blocks with dilations 1, 2, 4, ... (Bai et al. 2018). (B, T, F) to (B, T, C)."""
+    """Residual blocks with dilations 1, 2, 4, ... (Bai et al. 2018)."""
 
     def __init__(self, n_features: int, channels: int, n_blocks: int, kernel_size: int, dropout: float) -> None:
         super().__init__()
@@ -186,11 +204,13 @@ class TemporalConvNet(nn.Module):
             for i in range(n_blocks)
         )
 
-    def forward(self, x: Tensor, lengths: Tensor | None = None) -> Tensor:
-        """(B, T, F) to (B, T, C)."""
+    def forward(self, x: Tensor, lengths: Tensor | None = None) -> tuple[Tensor, ...]:
+        """(B, T, F) to the (B, T, C) of every block."""
+        outputs = []
         for block in self.blocks:
             x = block(x, lengths)
-        return x
+            outputs.append(x)
+        return tuple(outputs)
 
 
 class SelfAttention(nn.Module):
@@ -223,7 +243,7 @@ class Encoder(nn.Module):
 
     def __init__(self, config: SATNConfig) -> None:
         super().__init__()
-        self.normalization = Normalization(config.n_features, config.normalization)
+        self.normalization = Normalization(config.n_features, config.normalization, config.running_prior_frames)
         self.tcn = TemporalConvNet(
             config.n_features, config.channels, config.n_blocks, config.kernel_size, config.dropout
         )
@@ -237,22 +257,36 @@ class Encoder(nn.Module):
                 f"features has shape {tuple(features.shape)}; this model expects (batch, frames, {n_features})"
             )
         check_lengths(lengths, features, "features")
-        convolved = self.tcn(self.normalization(features, lengths), lengths)
-        hidden, query, key = self.attention(convolved, lengths)
-        return Encoded(hidden, query, key, convolved)
+        blocks = self.tcn(self.normalization(features, lengths), lengths)
+        hidden, query, key = self.attention(blocks[-1], lengths)
+        return Encoded(hidden, query, key, blocks)
 
 
 class AttentivePooling(nn.Module):
-    """Learned weighted mean over time. (B, T, C) to (B, C) and the weights (B, T)."""
+    """Learned weighted mean over time of one layer or several side by side, and their deviation where asked for.
 
-    def __init__(self, channels: int, size: int) -> None:
+    Args:
+        channels: Of all layers together.
+        size: Hidden width `A` of the scores.
+        deviation: Also give the weighted standard deviation of every channel.
+    """
+
+    def __init__(self, channels: int, size: int, deviation: bool) -> None:
         super().__init__()
+        self.deviation = deviation
         self.projection = nn.Linear(channels, size)
         self.context = nn.Parameter(torch.randn(size) * size**-0.5)
 
-    def forward(self, h: Tensor, lengths: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Pooled (B, C) and weights (B, T)."""
-        return attentive_pool(h, self.projection.weight, self.projection.bias, self.context, lengths=lengths)
+    def forward(self, layers: Sequence[Tensor], lengths: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """(B, T, C) of every layer to the pooled (B, P) and the weights (B, T); P is all channels, or twice as many."""
+        return attentive_pool(
+            layers,
+            self.projection.weight,
+            self.projection.bias,
+            self.context,
+            lengths=lengths,
+            deviation=self.deviation,
+        )
 
 
 class SATN(PretrainedModel):
@@ -273,8 +307,9 @@ class SATN(PretrainedModel):
         super().__init__()
         self.config = config
         self.encoder = Encoder(config)
-        self.pooling = AttentivePooling(config.channels, config.pooling_size)
-        self.classifier = nn.Linear(config.channels, len(config.labels))
+        self.pooling = AttentivePooling(config.pooled_channels, config.pooling_size, config.pooling == "statistics")
+        self.embedding_norm = nn.BatchNorm1d(config.embedding_size) if config.embedding_norm else None
+        self.classifier = nn.Linear(config.embedding_size, len(config.labels))
 
     def forward(self, features: Tensor, lengths: Tensor | None = None, *, return_weights: bool = False) -> SATNOutput:
         """Scores every label.
@@ -300,8 +335,21 @@ class SATN(PretrainedModel):
 
     def classify(self, encoded: Encoded, lengths: Tensor | None = None) -> SATNOutput:
         """Pools and classifies what the encoder gave: the logits and the pooling weights."""
-        pooled, weights = self.pooling(encoded.hidden, lengths)
-        return SATNOutput(self.classifier(pooled), pooling=weights)
+        embedding, weights = self.pooling(self.pooled_layers(encoded.blocks, encoded.hidden), lengths)
+        return SATNOutput(self.score(embedding), pooling=weights)
+
+    def pooled_layers(self, blocks: Sequence[Tensor], hidden: Tensor) -> list[Tensor]:
+        """What is pooled, of the outputs of every block and of attention."""
+        return [*blocks, hidden] if self.config.pooling_layers == "all" else [hidden]
+
+    def score(self, embedding: Tensor) -> Tensor:
+        """Logits (B, n_labels) of the pooled vector (B, `config.embedding_size`)."""
+        if self.embedding_norm is not None:
+            embedding = self.embedding_norm(embedding)
+        if self.training:
+            embedding = F.dropout(embedding, self.config.embedding_dropout)
+        logits: Tensor = self.classifier(embedding)
+        return logits
 
 
 class SourceModel(PretrainedModel):

@@ -6,7 +6,8 @@ in place. `Stream` wraps them for use. What a step keeps of the past is what the
     running normalisation   the sum of all frames
     every convolution       its last (K-1) * dilation input frames
     windowed attention      keys and values of the last W-1 frames
-    attentive pooling       the largest score, the weighted sum and the sum of weights relative to it
+    attentive pooling       the largest score, and relative to it the sum of weights, the weighted sum and, for the
+                            deviation, the weighted sum of squares
 
 So the state has the same size however long the utterance, a step of `c` frames costs the same at its beginning and
 after an hour, and the logits equal those of the whole utterance at once.
@@ -22,13 +23,12 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 from satn_fast import reference
-from satn_fast.config import RUNNING_PRIOR_FRAMES, SATNConfig
+from satn_fast.config import STREAMABLE_NORMALIZATIONS, SATNConfig
+from satn_fast.kernels.attentive_pool import DEVIATION_FLOOR
 from satn_fast.kernels.lengths import check_lengths, frame_mask, zero_padded
 
 # Attention of c frames at once builds c * (W-1+c) scores; longer chunks are cut, so that cost and memory stay linear.
 LONGEST_STEP = 256
-
-_STREAMABLE_NORMALIZATIONS = ("global", "running")
 
 
 class StreamState(NamedTuple):
@@ -37,7 +37,8 @@ class StreamState(NamedTuple):
     frames: Tensor
     """(B,) int64, frames heard."""
     feature_sum: Tensor
-    """(B, F) float64, sum of all frames (centred on the model's mean); zero unless normalisation is "running"."""
+    """(B, F) float64, sum of all frames, or of their levels (centred on the model's mean); zero unless normalisation is
+    "running" or "running_level"."""
     convolutions: tuple[Tensor, ...]
     """(B, (K-1) * dilation, Cin) for each convolution, two per block: its last input frames, zero before the start."""
     keys: Tensor
@@ -47,7 +48,9 @@ class StreamState(NamedTuple):
     largest_score: Tensor
     """(B,) float64, the largest pooling score so far; the least number there is before the first frame."""
     weighted_sum: Tensor
-    """(B, C) float64, sum of `exp(score - largest_score) * h`."""
+    """(B, P) float64, sum of `exp(score - largest_score) * h` of all channels that are pooled."""
+    weighted_squares: Tensor
+    """(B, P) float64, the same of `h**2`; (B, 0) without the deviation."""
     normalizer: Tensor
     """(B,) float64, sum of `exp(score - largest_score)`."""
 
@@ -90,7 +93,8 @@ def initial_state(
         values=zeros(window - 1, config.n_heads, config.head_size),
         # Finite, so that a row without any frame never subtracts infinity from infinity.
         largest_score=sums() + torch.finfo(accumulator).min,
-        weighted_sum=sums(config.channels),
+        weighted_sum=sums(config.pooled_channels),
+        weighted_squares=sums(config.pooled_channels if config.pooling == "statistics" else 0),
         normalizer=sums(),
     )
 
@@ -123,10 +127,10 @@ def stream_step(
         True
     """
     x, feature_sum = _normalize(model.encoder.normalization, chunk, state, lengths)
-    x, convolutions = _convolve(model.encoder.tcn, x, state.convolutions, lengths)
-    h, keys, values = _attend(model.encoder.attention, x, state, lengths)
-    pooled, pooling = _pool(model.pooling, h, state, lengths)
-    logits: Tensor = model.classifier(pooled)
+    blocks, convolutions = _convolve(model.encoder.tcn, x, state.convolutions, lengths)
+    h, keys, values = _attend(model.encoder.attention, blocks[-1], state, lengths)
+    embedding, pooling = _pool(model.pooling, model.pooled_layers(blocks, h), state, lengths)
+    logits = _score(model, embedding)
     frames = state.frames + (chunk.shape[1] if lengths is None else lengths)
     return logits, StreamState(frames, feature_sum, convolutions, keys, values, *pooling)
 
@@ -138,18 +142,22 @@ def _normalize(
     x = zero_padded(chunk - normalization.mean, lengths)
     if normalization.mode == "global":
         return x / normalization.std, state.feature_sum
-    sums = state.feature_sum[:, None] + x.to(state.feature_sum.dtype).cumsum(1)
+    sums = state.feature_sum[:, None] + normalization.averaged(x).to(state.feature_sum.dtype).cumsum(1)
     heard = state.frames[:, None] + torch.arange(1, x.shape[1] + 1, device=x.device)
-    mean = sums / (heard + RUNNING_PRIOR_FRAMES)[..., None]
+    mean = sums / (heard + normalization.prior_frames)[..., None]
     # Padded frames stand at the end and add zero. A view would keep the whole chunk alive.
     return (x - mean.to(x.dtype)) / normalization.std, sums[:, -1].clone()
 
 
 def _convolve(
     tcn: reference.TemporalConvNet, x: Tensor, histories: tuple[Tensor, ...], lengths: Tensor | None
-) -> tuple[Tensor, tuple[Tensor, ...]]:
-    """(B, c, F) to (B, c, C) and the new histories. Padded frames reach no real one, since they stand after them."""
+) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
+    """(B, c, F) to the (B, c, C) of every block, and the new histories.
+
+    Padded frames reach no real one, since they stand after them.
+    """
     kept: list[Tensor] = []
+    outputs: list[Tensor] = []
     for index, block in enumerate(tcn.blocks):
         assert isinstance(block, reference.ResidualBlock)
         residual = x if block.project is None else block.project(x)
@@ -157,7 +165,8 @@ def _convolve(
         y, second = _causal_conv1d(block.conv2, y, histories[2 * index + 1], lengths)
         x = F.relu(y + residual)
         kept += [first, second]
-    return x, tuple(kept)
+        outputs.append(x)
+    return tuple(outputs), tuple(kept)
 
 
 def _causal_conv1d(
@@ -198,12 +207,13 @@ def _attend(
 
 
 def _pool(
-    pooling: reference.AttentivePooling, h: Tensor, state: StreamState, lengths: Tensor | None
-) -> tuple[Tensor, tuple[Tensor, Tensor, Tensor]]:
-    """The weighted mean (B, C) of all frames so far, and the new (largest score, weighted sum, normaliser).
+    pooling: reference.AttentivePooling, layers: Sequence[Tensor], state: StreamState, lengths: Tensor | None
+) -> tuple[Tensor, tuple[Tensor, Tensor, Tensor, Tensor]]:
+    """Pools all frames so far, to (B, P) or (B, 2P); with the new (largest score, weighted sums, normaliser).
 
     Sums are relative to the largest score so far, and are scaled down when a larger one comes.
     """
+    h = torch.cat(list(layers), -1)
     scores = (torch.tanh(pooling.projection(h)) @ pooling.context).to(state.normalizer.dtype)
     if lengths is not None:
         scores = scores.masked_fill(~frame_mask(lengths, h.shape[1]), -torch.inf)
@@ -214,8 +224,28 @@ def _pool(
     weighted_sum = state.weighted_sum * shrink[:, None] + torch.einsum("bt,btc->bc", weights, wide)
     normalizer = state.normalizer * shrink + weights.sum(1)
     # The largest score counts as 1, so the normaliser is below 1 only before the first frame.
-    pooled = weighted_sum / normalizer.clamp(min=1.0)[:, None]
-    return pooled.to(h.dtype), (largest, weighted_sum, normalizer)
+    total = normalizer.clamp(min=1.0)[:, None]
+    mean = weighted_sum / total
+    if not pooling.deviation:
+        return mean.to(h.dtype), (largest, weighted_sum, state.weighted_squares, normalizer)
+    squares = state.weighted_squares * shrink[:, None] + torch.einsum("bt,btc->bc", weights, wide.square())
+    # In float64 the difference of squares loses nothing that float32 would show.
+    variance = (squares / total - mean.square()).clamp(min=0.0)
+    deviation = torch.sqrt(variance + DEVIATION_FLOOR)
+    # Before the first frame there is none.
+    deviation = torch.where(normalizer[:, None] > 0, deviation, 0.0)
+    return torch.cat([mean, deviation], 1).to(h.dtype), (largest, weighted_sum, squares, normalizer)
+
+
+def _score(model: reference.SATN, embedding: Tensor) -> Tensor:
+    """Logits of the pooled vector, with the statistics of training, whatever mode the model is in."""
+    norm = model.embedding_norm
+    if norm is not None:
+        assert norm.running_mean is not None
+        assert norm.running_var is not None
+        embedding = F.batch_norm(embedding, norm.running_mean, norm.running_var, norm.weight, norm.bias, eps=norm.eps)
+    logits: Tensor = model.classifier(embedding)
+    return logits
 
 
 def _latest(heard: Tensor, n_kept: int, lengths: Tensor | None) -> Tensor:
@@ -241,10 +271,10 @@ def _window(config: SATNConfig) -> int:
             "attention_window is None: every frame attends to the whole utterance, which a stream has not heard yet; "
             "train with attention_window=100, for one (the presets edge and micro have a window)"
         )
-    if config.normalization not in _STREAMABLE_NORMALIZATIONS:
+    if config.normalization not in STREAMABLE_NORMALIZATIONS:
         raise ValueError(
             f"normalization is {config.normalization!r}, which needs more than what was heard so far; train with "
-            'normalization="running" (mean of the frames so far) or "global"'
+            'normalization="running_level" or "running" (of the frames so far), or "global"'
         )
     return config.attention_window
 
@@ -304,7 +334,7 @@ class Stream:
 
         Returns:
             (B, n_labels) logits, or `None` before the first frame of any row. A row that has no frame yet has the
-            logits of an empty utterance, `model.classifier.bias`.
+            logits of an empty utterance.
 
         Raises:
             ValueError: Wrong shape, lengths that do not fit, NaN or infinity in a real frame, features so large that
@@ -378,7 +408,9 @@ class Stream:
 
         self._state = _map(choose, initial_state(self.model, self.batch_size), self._state)
         if self._logits is not None:
-            self._logits = choose(self.model.classifier.bias.detach().expand_as(self._logits), self._logits)
+            nothing = self._state.weighted_sum.new_zeros(self.batch_size, self.model.config.embedding_size)
+            with torch.no_grad():
+                self._logits = choose(_score(self.model, nothing.to(self._logits)), self._logits)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
         # Steps change no tensor in place, so both may start from the same ones; the model stays the very same.

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from satn_fast import reference
-from satn_fast.config import RUNNING_PRIOR_FRAMES, SATNConfig
+from satn_fast.config import SATNConfig
 from satn_fast.export.calibration import checked_calibration
 from satn_fast.export.metadata import ENTRY, Metadata
 from satn_fast.export.micro.graph import ANY_SCORES, Graph, ScoreRanges, step
@@ -146,7 +146,7 @@ def _calibration(features: Sequence[Array], chunk_frames: int) -> list[Array]:
 def _normalised(features: Array, weights: FoldedSATN) -> Array:
     x = features.astype(np.float64) - weights.mean
     if weights.config.normalization == "running":
-        x -= x.cumsum(0) / (np.arange(1, len(x) + 1)[:, None] + RUNNING_PRIOR_FRAMES)
+        x -= x.cumsum(0) / (np.arange(1, len(x) + 1)[:, None] + weights.config.running_prior_frames)
     normalised: Array = (x * weights.inverse_std).astype(np.float32)
     return normalised
 

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from satn_fast.config import RUNNING_PRIOR_FRAMES
 from satn_fast.export.micro.file import Port, interface
 from satn_fast.export.micro.runtime import content_of
 from satn_fast.files import atomic_write
@@ -101,7 +100,7 @@ def _header(model: Path, name: str, arena_bytes: int) -> str:
         "STATE_BYTES": sum(math.prod(state.shape) for state in states),
         "POOLING_FRAMES": inputs[-1].shape[-1],
         "RUNNING_NORMALIZATION": int(config.normalization == "running"),
-        "PRIOR_FRAMES": RUNNING_PRIOR_FRAMES,
+        "PRIOR_FRAMES": config.running_prior_frames,
         "FEATURE_ZERO_POINT": features.zero_point,
         "LOGIT_ZERO_POINT": logits.zero_point,
     }

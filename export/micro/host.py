@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from satn_fast.config import RUNNING_PRIOR_FRAMES, SATNConfig
+from satn_fast.config import SATNConfig
 from satn_fast.export.errors import ExportError
 
 Array = NDArray[np.float32]
@@ -57,6 +57,7 @@ class Host:
 
     def __init__(self, config: SATNConfig, tables: HostTables, zero_point: int) -> None:
         self._running = config.normalization == "running"
+        self._prior_frames = config.running_prior_frames
         self._tables = tables
         self._zero_point = np.float32(zero_point)
         self.reset()
@@ -75,7 +76,7 @@ class Host:
         normalised = features - self._tables.mean
         for row in normalised if self._running else ():
             self._frames += 1
-            self._running_mean += (row - self._running_mean) / np.float32(self._frames + RUNNING_PRIOR_FRAMES)
+            self._running_mean += (row - self._running_mean) / np.float32(self._frames + self._prior_frames)
             row -= self._running_mean
         integers = np.rint(normalised * self._tables.factor) + self._zero_point
         result: Int8 = np.clip(integers, -128, 127).astype(np.int8)

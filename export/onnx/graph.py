@@ -8,7 +8,6 @@ import onnx
 from numpy.typing import ArrayLike, NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from satn_fast.config import RUNNING_PRIOR_FRAMES
 from satn_fast.export.tiles import Tiles
 from satn_fast.export.weights import Attention, Block, Convolution, Dense, FoldedSATN
 
@@ -169,7 +168,7 @@ def _normalization(graph: GraphBuilder, features: str, weights: FoldedSATN, n_fr
         x = graph.node("Sub", [x, _utterance_mean(graph, x, batch)], "centred")
     elif mode == "running":
         frame = graph.node("Cast", [count(graph, n_frames, "frame", [1])], "frame_as_float", to=TensorProto.FLOAT)
-        start = graph.constant("first_divisor", 1.0 + RUNNING_PRIOR_FRAMES)
+        start = graph.constant("first_divisor", 1.0 + weights.config.running_prior_frames)
         divisor = graph.node("Add", [frame, start], "frames_so_far")
         total = graph.node("CumSum", [x, graph.constant("time_axis", 1, np.int64)], "running_sum")
         x = graph.node("Sub", [x, graph.node("Div", [total, divisor], "running_mean")], "centred")

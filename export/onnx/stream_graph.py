@@ -8,7 +8,6 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper
 
-from satn_fast.config import RUNNING_PRIOR_FRAMES
 from satn_fast.export.onnx.graph import (
     GraphBuilder,
     Heads,
@@ -53,7 +52,7 @@ def _normalization(graph: GraphBuilder, weights: FoldedSATN, n_frames: str) -> s
     if weights.config.normalization == "running":
         heard = graph.node("Add", [count(graph, n_frames, "frame", [1]), "frames"], "frames_before")
         divisor = graph.node("Cast", [heard], "frames_before_as_float", to=TensorProto.FLOAT)
-        start = graph.constant("first_divisor", 1.0 + RUNNING_PRIOR_FRAMES)
+        start = graph.constant("first_divisor", 1.0 + weights.config.running_prior_frames)
         divisor = graph.node("Add", [divisor, start], "frames_so_far")
         in_chunk = graph.node("CumSum", [x, graph.constant("time_axis", 1, np.int64)], "chunk_sum")
         before = graph.node("Cast", ["feature_sum"], "feature_sum_as_float", to=TensorProto.FLOAT)

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from satn_fast.config import RUNNING_PRIOR_FRAMES
 from satn_fast.export.tiles import Tiles
 from satn_fast.export.weights import Attention, Convolution, Dense, FoldedSATN
 
@@ -83,7 +82,7 @@ def _normalization(features: Tensor, weights: FoldedSATN) -> Tensor:
     if weights.config.normalization == "utterance":
         x = x - tf.reduce_mean(x, 1, keepdims=True)
     elif weights.config.normalization == "running":
-        divisor = _frame_index(x) + (1.0 + RUNNING_PRIOR_FRAMES)
+        divisor = _frame_index(x) + (1.0 + weights.config.running_prior_frames)
         x = x - tf.cumsum(x, 1) / divisor[:, None]
     return x * weights.inverse_std
 

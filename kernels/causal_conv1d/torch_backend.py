@@ -116,7 +116,7 @@ def _taps(weight: Tensor) -> Tensor:
 
 
 def _earlier_taps(taps: Tensor, rows_apart: int, n_rows: int) -> list[tuple[int, Tensor]]:
-    """How many rows back each tap looks, but for the last one, which looks at the row itself; only those within reach."""
+    """How many rows back each tap within reach looks, but for the last one, which looks at the row itself."""
     shifts = ((len(taps) - 1 - index) * rows_apart for index in range(len(taps) - 1))
     return [(shift, tap) for shift, tap in zip(shifts, taps[:-1], strict=True) if shift < n_rows]
 
@@ -141,7 +141,7 @@ class _FramesFirst(torch.autograd.Function):
         return y
 
     @staticmethod
-    def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+    def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
         x, weight, y, inner, kept = ctx.saved_tensors
         gradient = frames_first(dy)
         if ctx.has_residual:

@@ -12,7 +12,7 @@ utterances, at most two were decided otherwise than by the float model, before a
 is not the default.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
@@ -120,9 +120,11 @@ class _SelfAttention(fast.SelfAttention):
 
 
 class _AttentivePooling(fast.AttentivePooling):
-    def forward(self, h: Tensor, lengths: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def forward(self, layers: Sequence[Tensor], lengths: Tensor | None = None) -> tuple[Tensor, Tensor]:
         weight = rounded_weight(self.projection.weight)
-        return attentive_pool(h, weight, self.projection.bias, self.context, lengths=lengths)
+        return attentive_pool(
+            layers, weight, self.projection.bias, self.context, lengths=lengths, deviation=self.deviation
+        )
 
 
 _ROUNDING: dict[type[nn.Module], type[nn.Module]] = {

@@ -1,12 +1,14 @@
 import pytest
 import torch
+from torch.utils._pytree import tree_leaves
 
 from satn_fast import SATNConfig, reference
-from satn_fast.config import RUNNING_PRIOR_FRAMES
 
 SMALL = {"channels": 8, "n_blocks": 2, "n_heads": 2, "pooling_size": 4, "dropout": 0.0}
+# Mean and deviation of every block and of attention, standardised before the classifier.
+STATISTICS = {"pooling": "statistics", "pooling_layers": "all", "embedding_norm": True}
 FRONT_END = {"preset": "kaldi", "sample_rate": 16000, "n_mels": 2}
-normalizations = pytest.mark.parametrize("normalization", ["global", "utterance", "running"])
+normalizations = pytest.mark.parametrize("normalization", ["global", "level", "running_level", "utterance", "running"])
 
 
 def small_config(**changes) -> SATNConfig:
@@ -17,8 +19,20 @@ def away_from_kinks(module: torch.nn.Module) -> torch.nn.Module:
     """float64, with random parameters and statistics, so that no gradient is zero by chance."""
     module = module.double()
     for tensor in (*module.parameters(), *module.buffers()):
-        tensor.data = torch.rand_like(tensor) + 0.1
+        if tensor.is_floating_point():
+            tensor.data = torch.rand_like(tensor) + 0.1
     return module
+
+
+class OneLayer(torch.nn.Module):
+    """Pools one layer, given as it is."""
+
+    def __init__(self, pooling: reference.AttentivePooling) -> None:
+        super().__init__()
+        self.pooling = pooling
+
+    def forward(self, x, lengths):
+        return self.pooling([x], lengths)
 
 
 modules = {
@@ -29,8 +43,10 @@ modules = {
     "SelfAttention": (lambda: reference.SelfAttention(4, 2, None), (2, 5, 4)),
     "SelfAttention in a window": (lambda: reference.SelfAttention(4, 2, 2), (2, 5, 4)),
     "Encoder": (lambda: reference.Encoder(small_config()), (2, 4, 6)),
-    "AttentivePooling": (lambda: reference.AttentivePooling(4, 3), (2, 5, 4)),
+    "AttentivePooling": (lambda: OneLayer(reference.AttentivePooling(4, 3, deviation=False)), (2, 5, 4)),
+    "AttentivePooling, with deviation": (lambda: OneLayer(reference.AttentivePooling(4, 3, True)), (2, 5, 4)),
     "SATN": (lambda: reference.SATN(small_config()), (2, 4, 6)),
+    "SATN, statistics of all layers": (lambda: reference.SATN(small_config(**STATISTICS)).eval(), (2, 4, 6)),
     "SourceModel": (lambda: reference.SourceModel(small_config(), ("a", "b"), 2), (2, 5, 6)),
 }
 
@@ -47,16 +63,17 @@ def test_every_module_passes_gradcheck_in_float64(name):
         output = torch.func.functional_call(
             module, dict(zip(parameters, values, strict=True)), (x,), {"lengths": lengths}
         )
-        outputs = output if isinstance(output, tuple) else (output,)
-        return tuple(y for y in outputs if y is not None and y.is_floating_point())
+        return tuple(y for y in tree_leaves(output) if y is not None and y.is_floating_point())
 
     assert torch.autograd.gradcheck(function, (x, *parameters.values()), atol=1e-6)
 
 
 @normalizations
+@pytest.mark.parametrize("pooling", [{}, STATISTICS], ids=["mean", "statistics"])
 @pytest.mark.parametrize("window", [None, 3])
-def test_padding_is_inert_even_where_it_is_nan(normalization, window):
-    model = reference.SATN(small_config(normalization=normalization, attention_window=window))
+def test_padding_is_inert_even_where_it_is_nan(normalization, window, pooling):
+    # In evaluation: the statistics of a batch, which training standardises with, are of all its rows.
+    model = reference.SATN(small_config(normalization=normalization, attention_window=window, **pooling)).eval()
     alone = [torch.randn(1, n, 6) for n in (9, 4, 1)]
     padded = torch.full((4, 9, 6), torch.nan)
     for row, features in enumerate(alone):
@@ -67,7 +84,7 @@ def test_padding_is_inert_even_where_it_is_nan(normalization, window):
     output = model(padded, lengths, return_weights=True)
     for row, features in enumerate(alone):
         torch.testing.assert_close(output.logits[row], model(features).logits[0])
-    torch.testing.assert_close(output.logits[3], model.classifier.bias)
+    torch.testing.assert_close(output.logits[3], model.score(torch.zeros(1, model.config.embedding_size))[0])
     assert torch.isfinite(output.attention).all()
     assert not output.attention[1, :, 4:].any()
     assert not output.attention[1, :, :, 4:].any()
@@ -110,8 +127,9 @@ def test_weights_are_given_on_request_only_and_sum_to_one():
     torch.testing.assert_close(output.pooling.sum(-1), torch.ones(2))
 
 
-def test_windowed_model_with_running_mean_is_causal():
-    encoder = reference.Encoder(small_config(normalization="running", attention_window=3)).eval()
+@pytest.mark.parametrize("normalization", ["global", "running", "running_level"])
+def test_windowed_model_with_running_mean_is_causal(normalization):
+    encoder = reference.Encoder(small_config(normalization=normalization, attention_window=3)).eval()
     features = torch.randn(1, 12, 6)
     changed = features.clone()
     changed[:, 8:] += 1.0
@@ -125,28 +143,55 @@ def test_receptive_field_is_what_the_configuration_says():
     for parameter in tcn.parameters():
         parameter.data.abs_()  # no ReLU ever closes, so influence is visible
     x = torch.rand(1, 40, 6, requires_grad=True)
-    tcn(x)[0, -1].sum().backward()
+    tcn(x)[-1][0, -1].sum().backward()
     reached = x.grad[0].abs().sum(-1).nonzero()
     assert 40 - int(reached.min()) == config.receptive_field
 
 
 @normalizations
 def test_fitted_features_have_zero_mean_and_unit_deviation(normalization):
-    normalization = reference.Normalization(3, normalization)
+    normalization = reference.Normalization(3, normalization, prior_frames=100)
     utterances = [5.0 + 3.0 * torch.randn(n, 3) + torch.randn(3) for n in (400, 150, 777)]
     normalization.fit(utterances)
     frames = torch.cat([normalization(x[None])[0] for x in utterances])
-    if normalization.mode != "running":  # a running mean lags behind
+    if "running" not in normalization.mode:  # a running mean lags behind
         torch.testing.assert_close(frames.mean(0), torch.zeros(3), atol=1e-4, rtol=0)
     torch.testing.assert_close(frames.square().mean(0).sqrt(), torch.ones(3), atol=1e-4, rtol=0)
 
 
 def test_running_mean_forgets_its_start_and_then_equals_the_utterances_mean():
-    running, utterance = (reference.Normalization(1, mode) for mode in ("running", "utterance"))
+    running, utterance = (reference.Normalization(1, mode, prior_frames=100) for mode in ("running", "utterance"))
     x = torch.full((1, 50_000, 1), 4.0)
     assert running(x)[0, 0].item() > 3.9  # one frame says next to nothing about the mean
-    assert running(x)[0, 0].item() == pytest.approx(4.0 * (1 - 1 / (1 + RUNNING_PRIOR_FRAMES)))
+    assert running(x)[0, 0].item() == pytest.approx(4.0 * (1 - 1 / (1 + 100)))
     assert running(x)[0, -1].item() == pytest.approx(utterance(x)[0, -1].item(), abs=0.01)
+
+
+def test_level_takes_the_loudness_and_nothing_else():
+    """Louder recordings become the same; the shape of the spectrum, and deltas, stay as they are."""
+    x = torch.randn(1, 20, 9).double()
+    louder = x.clone()
+    louder[..., :3] += 2.5
+    level = reference.Normalization(9, "level").double()
+    torch.testing.assert_close(level(louder), level(x))
+    torch.testing.assert_close(level(x)[..., :3] - x[..., :3], (-x[..., :3].mean()).expand(1, 20, 3))
+    torch.testing.assert_close(level(x)[..., 3:], x[..., 3:])
+    running = reference.Normalization(9, "running_level").double()
+    torch.testing.assert_close(running(x)[:, -1], level(x)[:, -1])
+    torch.testing.assert_close(running(x)[:, :7], running(x[:, :7]))
+
+
+def test_statistics_of_all_layers_are_their_means_and_deviations():
+    """With equal weights they are those of every channel over time, blocks first, attention last."""
+    model = reference.SATN(small_config(**STATISTICS)).double().eval()
+    torch.nn.init.zeros_(model.pooling.context)
+    encoded = model.encoder(torch.randn(2, 9, 6).double())
+    embedding, weights = model.pooling(model.pooled_layers(encoded.blocks, encoded.hidden))
+    layers = torch.cat([*encoded.blocks, encoded.hidden], -1)
+    assert layers.shape[-1] == model.config.pooled_channels == 24
+    torch.testing.assert_close(weights, torch.full((2, 9), 1 / 9).double())
+    torch.testing.assert_close(embedding[:, :24], layers.mean(1))
+    torch.testing.assert_close(embedding[:, 24:], (layers.var(1, correction=0) + 1e-5).sqrt())
 
 
 def test_constant_features_and_no_features_when_fitting():

@@ -27,6 +27,9 @@ def streamable(cls=SATN, dtype=torch.float32, **changes):
     normalization = model.encoder.normalization
     normalization.mean.copy_(torch.randn_like(normalization.mean))
     normalization.std.copy_(torch.rand_like(normalization.std) + 0.5)
+    if model.embedding_norm is not None:
+        model.embedding_norm.running_mean.copy_(torch.randn(model.config.embedding_size))
+        model.embedding_norm.running_var.copy_(torch.rand(model.config.embedding_size) + 0.5)
     return model.to(dtype).eval()
 
 
@@ -57,7 +60,10 @@ def close(actual, expected):
 @given(
     changes=st.fixed_dictionaries(
         {
-            "normalization": st.sampled_from(["global", "running"]),
+            "normalization": st.sampled_from(["global", "running", "running_level"]),
+            "pooling": st.sampled_from(["mean", "statistics"]),
+            "pooling_layers": st.sampled_from(["last", "all"]),
+            "embedding_norm": st.booleans(),
             "attention_window": st.sampled_from([1, 2, 5, 40]),
             "kernel_size": st.integers(1, 4),
             "n_blocks": st.integers(1, 4),
@@ -238,7 +244,7 @@ def test_lengths_that_do_not_fit_are_refused(lengths):
     ("changes", "message"),
     [
         ({"attention_window": None}, "attention_window=100"),
-        ({"normalization": "utterance"}, 'normalization="running"'),
+        ({"normalization": "utterance"}, 'normalization="running_level" or "running"'),
     ],
 )
 def test_models_that_need_the_whole_utterance_are_refused_with_the_remedy(changes, message):
