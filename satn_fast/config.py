@@ -35,37 +35,37 @@ def _default_front_end() -> dict[str, Any]:
 class SATNConfig:
     """The hyper-parameters of a SATN (normalisation, TCN, self-attention, pooling, classifier).
 
-        Args:
-            labels: Names of the classes, in the order of the logits.
-            channels: Width `C` of every layer after the input.
-            n_blocks: Residual blocks of the TCN; block `i` has dilation `2**i`.
-            kernel_size: Taps `K` of each causal convolution.
-            n_heads: Attention heads `H`; must divide `channels`.
-            attention_window: `None` attends to the whole utterance; `W` attends to the last `W` frames only
-                (causal), which is what makes exact streaming possible.
-            pooling: What is kept of the frames, weighted by attention: `"mean"`, or `"statistics"` for mean and standard
-                deviation (Okabe et al. 2018).
-            pooling_layers: What is pooled: the `"last"` layer, attention's output; or `"all"`, the outputs of every block
-                beside it.
-            pooling_size: Hidden width of the attentive pooling.
-                embedding_norm: Standardise every number of the pooled vector before the classifier, with the statistics of
-                training (BatchNorm, Ioffe & Szegedy 2015). Layers and deviations differ in scale.
-            dropout: Probability of dropping a channel, for all frames of an utterance, while training.
-            embedding_dropout: The same for the pooled vector.
-            normalization: `"global"` uses the feature statistics kept in the model. The others first remove something:
-                `"level"` the loudness of the utterance, one number, the mean over its frames and bands; `"utterance"` the
-                mean over its frames of every feature (neither is streamable); `"running_level"` and `"running"` the same
-                over the frames so far, the same offline and streaming. `"speaker"` expects features that were standardised
-                per speaker (`satn_fast.training.normalize_per_speaker`), for research on speakers who were recorded before.
-                front_end: Keyword arguments of `satn_fast.LogMel` that give the features this model expects.
+    Args:
+        labels: Names of the classes, in the order of the logits.
+        channels: Width `C` of every layer after the input.
+        n_blocks: Residual blocks of the TCN; block `i` has dilation `2**i`.
+        kernel_size: Taps `K` of each causal convolution.
+        n_heads: Attention heads `H`; must divide `channels`.
+        attention_window: `None` attends to the whole utterance; `W` attends to the last `W` frames only
+            (causal), which is what makes exact streaming possible.
+        pooling: What is kept of the frames, weighted by attention: `"mean"`, or `"statistics"` for mean and standard
+            deviation (Okabe et al. 2018).
+        pooling_layers: What is pooled: the `"last"` layer, attention's output; or `"all"`, the outputs of every block
+            beside it.
+        pooling_size: Hidden width of the attentive pooling.
+        embedding_norm: Standardise every number of the pooled vector before the classifier, with the statistics of
+            training (BatchNorm, Ioffe & Szegedy 2015). Layers and deviations differ in scale.
+        dropout: Probability of dropping a channel, for all frames of an utterance, while training.
+        embedding_dropout: Probability of dropping a number of the pooled vector while training.
+        normalization: `"global"` uses the feature statistics kept in the model. The others first remove something:
+            `"level"` the loudness of the utterance, one number, the mean over its frames and bands; `"utterance"` the
+            mean over its frames of every feature (neither is streamable); `"running_level"` and `"running"` the same
+            over the frames so far, the same offline and streaming. `"speaker"` expects features that were standardised
+            per speaker (`satn_fast.training.normalize_per_speaker`), for research on speakers who were recorded before.
+        front_end: Keyword arguments of `satn_fast.LogMel` that give the features this model expects.
 
-        Raises:
-            ValueError: A value is out of range; the message names it and the remedy.
+    Raises:
+        ValueError: A value is out of range; the message names it and the remedy.
 
-        Example:
-            >>> config = SATNConfig.preset("edge", labels=("calm", "angry"))
-            >>> config.channels, config.n_features, config.receptive_field
-            (64, 120, 125)
+    Example:
+        >>> config = SATNConfig.preset("edge", labels=("calm", "angry"))
+        >>> config.channels, config.n_features, config.receptive_field
+        (64, 120, 125)
     """
 
     labels: tuple[str, ...] = ("angry", "happy", "neutral", "sad")
