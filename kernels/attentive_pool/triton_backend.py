@@ -20,8 +20,8 @@ from satn_fast.kernels.triton_runtime import (
     float32_precision,
 )
 
-# A tile of the combining kernel: channels, and tiles of time.
-COMBINE_CHANNELS, COMBINE_TILES = 64, 32
+# A tile of the combining kernel: channels, and tiles of time (fewer with deviations, which take registers).
+COMBINE_CHANNELS, COMBINE_TILES, COMBINE_TILES_STATISTICS = 64, 32, 16
 
 
 def forward(
@@ -178,7 +178,7 @@ def combine_launch(forward: Launch, pooled: Tensor, weights: Tensor) -> Launch:
             "FLOOR": DEVIATION_FLOOR,
             "CHANNELS": channels,
             "BLOCK_CHANNELS": block_channels,
-            "BLOCK_TILES": COMBINE_TILES,
+            "BLOCK_TILES": COMBINE_TILES if forward.arguments["tile_spread"] is None else COMBINE_TILES_STATISTICS,
         },
         tuning={"num_warps": 4, "num_stages": 1},
     )
