@@ -243,7 +243,7 @@ def _gradients(
     if dweights is not None:
         slope += zero_padded(dweights, lengths)
     slope -= (weights * slope).sum(1, keepdim=True)
-    dscores = (weights * slope).view(-1, 1)
+    dscores = (weights * slope).reshape(-1, 1)
     dprojected = activation.square()
     torch.addcmul(dscores, dscores, dprojected, value=-1, out=dprojected).mul_(context)
 
