@@ -1,6 +1,6 @@
 """A whole training step on one thread of a CPU, the fast model against the plain reference with the same weights.
 
-Forward, backward, clipping and AdamW, with dropout. Before anything is timed, gradients of both without dropout are held
+Forward, backward, clipping and AdamW, with dropout. Before anything is timed, the gradients without dropout are held
 against the reference in float64.
 """
 
