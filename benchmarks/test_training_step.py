@@ -1,7 +1,7 @@
 """A whole training step on one thread of a CPU, the fast model against the plain reference with the same weights.
 
-Forward, backward, clipping and AdamW, with dropout. Without dropout, before anything is timed, logits' gradients of both
-are held against the reference in float64.
+Forward, backward, clipping and AdamW, with dropout. Before anything is timed, the gradients without dropout are held
+against the reference in float64.
 """
 
 import copy
