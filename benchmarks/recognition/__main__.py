@@ -1,5 +1,6 @@
 """The commands: run a protocol, its baselines, tables and pictures of what was kept."""
 
+import json
 import os
 from collections.abc import Sequence
 from dataclasses import fields
@@ -8,7 +9,6 @@ from pathlib import Path
 from typing import Annotated, Any, get_type_hints
 
 import typer
-import yaml
 
 from benchmarks.recognition.baselines import BASELINES
 from benchmarks.recognition.kept import RESULTS, Record, read_all, run_baseline, run_ours
@@ -124,7 +124,7 @@ def confusion(
 
 
 def read_changes(changes: Sequence[str]) -> dict[str, Any]:
-    """Settings from `name=value`; values are YAML, where the setting is no text.
+    """Settings from `name=value`; a value is JSON where it can be read so and the setting is no text.
 
     Raises:
         ValueError: There is no such setting, it is one that the protocol decides, or a part has no `=`.
@@ -136,9 +136,16 @@ def read_changes(changes: Sequence[str]) -> dict[str, Any]:
         name, sign, value = change.partition("=")
         if not sign or name not in known:
             raise ValueError(f"--set {change}: is not NAME=VALUE with one of {', '.join(sorted(known))}")
-        found[name] = value if name in texts else yaml.safe_load(value)
+        found[name] = value if name in texts else _plain(value)
     EmotionSettings.read(found)
     return found
+
+
+def _plain(value: str) -> Any:
+    try:
+        return json.loads(value)
+    except ValueError:
+        return value
 
 
 def _prepared(protocol: str, corpora: Path, folder: Path, shuffled: bool) -> Prepared:

@@ -1,5 +1,6 @@
 """Protocols as data: which corpus, which folds, what others reached. They stand in `benchmarks/protocols`."""
 
+import csv
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
@@ -170,9 +171,9 @@ def prepare(protocol: Protocol, corpora: Path, folder: Path, *, shuffled: bool =
     names, folds = read_folds(protocol.folds, utterances), protocol.folds
     if shuffled:
         names, folds = _shuffled(utterances, len(set(names))), folder / "shuffled.csv"
-        rows = [f"{utterance.file.name},{fold}" for utterance, fold in zip(utterances, names, strict=True)]
-        with atomic_write(folds) as temporary:
-            temporary.write_text("\n".join(["file,fold", *rows]) + "\n", encoding="utf-8")
+        rows = [[utterance.file.as_posix(), fold] for utterance, fold in zip(utterances, names, strict=True)]
+        with atomic_write(folds) as temporary, open(temporary, "w", encoding="utf-8", newline="") as file:
+            csv.writer(file, lineterminator="\n").writerows([["file", "fold"], *rows])
     return Prepared(protocol, manifest, folds, utterances, names, shuffled)
 
 
