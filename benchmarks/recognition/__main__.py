@@ -11,16 +11,13 @@ from typing import Annotated, Any, get_type_hints
 import typer
 
 from benchmarks.recognition.baselines import BASELINES
-from benchmarks.recognition.kept import RESULTS, Record, read_all, run_baseline, run_ours
+from benchmarks.recognition.kept import DECIDED, RESULTS, Record, read_all, run_baseline, run_ours
 from benchmarks.recognition.protocols import Prepared, choose_protocol, prepare, read_protocols
 from benchmarks.recognition.tables import draw_confusions, protocol_table, render
 from satn_fast.cli.terminal import bar, output, progress_bars, results, warn
 from satn_fast.training.settings import EmotionSettings
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__)
-
-# Settings that the protocol and the command line decide.
-_TAKEN = ("folds", "leave_out", "seed", "seeds", "jobs", "cache")
 
 PROTOCOL = Annotated[str, typer.Argument(help="Its name in benchmarks/protocols/protocols.toml.")]
 CORPORA = Annotated[Path, typer.Option(help="The folder of all corpora.")]
@@ -129,7 +126,7 @@ def read_changes(changes: Sequence[str]) -> dict[str, Any]:
     Raises:
         ValueError: There is no such setting, it is one that the protocol decides, or a part has no `=`.
     """
-    known = {one.name for one in fields(EmotionSettings)} - set(_TAKEN)
+    known = {one.name for one in fields(EmotionSettings)} - set(DECIDED)
     texts = {name for name, hint in get_type_hints(EmotionSettings).items() if hint in (str, str | None)}
     found: dict[str, Any] = {}
     for change in changes:

@@ -34,6 +34,12 @@ _NOT_COMPARABLE = "folds share speakers between training and test: not comparabl
 _HEARD_TESTED = "uses the recordings of the tested speakers, without their labels"
 _PACKAGES = ("opensmile", "scikit-learn")
 
+DECIDED = ("folds", "leave_out", "seed", "seeds", "jobs", "cache")
+"""Settings that the protocol and the command decide."""
+
+# Numbers do not depend on these, or only in their last digits.
+_FREE = ("accelerator", "devices", "nodes", "precision", "keep")
+
 
 def results_file(results: Path, prepared: Prepared, variant: str) -> Path:
     """Where results of a variant are kept."""
@@ -131,14 +137,16 @@ def run_ours(
     Raises:
         ProtocolError: Results of other settings or data are kept by that name.
     """
-    path, data = results_file(results, prepared, variant), _data(prepared)
-    head = {
+    path = results_file(results, prepared, variant)
+    every = EmotionSettings.read(changes).plain()
+    head: Record = {
         "title": f"SATN, {variant}",
         "kind": "satn",
         "notes": [_HEARD_TESTED] if changes.get("normalization") == "speaker" else [],
         "parameters": None,
-        "settings": dict(changes),
-        "data": data,
+        "changes": dict(changes),
+        "settings": {name: value for name, value in every.items() if name not in (*DECIDED, *_FREE)},
+        "data": _data(prepared),
     }
     record = read(path)
     _check_same(path, record, head)
@@ -232,12 +240,15 @@ def _as_text(record: Mapping[str, Any]) -> str:
 
 
 def _check_same(path: Path, record: Record, head: Mapping[str, Any]) -> None:
-    for name in ("settings", "data"):
-        if record and record.get(name) != head[name]:
-            raise ProtocolError(
-                f"{path}: holds results with other {name}, {record.get(name)} there, {head[name]} here; give these "
-                "another --name, or remove the file"
-            )
+    """Refuse results of other data, or with other values of settings; a setting that is new since then is none."""
+    if not record:
+        return
+    there, here = ({"data": one["data"]["sha256"]} | one["settings"] for one in (record, head))
+    if different := [name for name in there if name in here and there[name] != here[name]]:
+        listed = ", ".join(f"{name} ({there[name]} there, {here[name]} here)" for name in different)
+        raise ProtocolError(
+            f"{path}: holds results with another {listed}; give these another --name, or remove the file"
+        )
 
 
 def _data(prepared: Prepared) -> Record:

@@ -9,7 +9,6 @@ import sys
 import warnings
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -282,7 +281,7 @@ def test_a_baseline_is_kept_and_not_done_again(prepared, tmp_path, monkeypatch):
     monkeypatch.setattr(kept_module, "functionals", None)
     assert run_baseline(prepared, Baseline("logmel"), start=start, **places) == record
     fewer = replace(prepared, utterances=prepared.utterances[1:], names=prepared.names[1:])
-    with pytest.raises(ProtocolError, match=r"logmel-svm\.json: holds results with other data"):
+    with pytest.raises(ProtocolError, match=r"logmel-svm\.json: holds results with another data \("):
         run_baseline(fewer, Baseline("logmel"), start=start, **places)
 
 
@@ -298,6 +297,17 @@ def test_results_of_tested_speakers_data_and_shared_speakers_say_so(protocol, tm
     ]
     table = protocol_table(protocol, tmp_path / "results")
     assert table[-2].startswith("| log-Mel functionals, linear SVM, standardised per speaker, speakers shared |")
+
+
+class Settings(dict):
+    """In place of `EmotionSettings`, which has epochs and speeds here."""
+
+    @classmethod
+    def read(cls, values):
+        return cls({"epochs": 16, "speeds": "1"} | values)
+
+    def plain(self):
+        return dict(self)
 
 
 class Trainer:
@@ -331,7 +341,7 @@ class Trainer:
 def ours(prepared, tmp_path, monkeypatch, trainer, seeds, name="small", **changes):
     trainer.prepared = prepared
     monkeypatch.setattr(kept_module, "train", trainer)
-    monkeypatch.setattr(kept_module, "EmotionSettings", SimpleNamespace(read=lambda values: values))
+    monkeypatch.setattr(kept_module, "EmotionSettings", Settings)
     places = {"folder": tmp_path / "run", "results": tmp_path / "results"}
     return run_ours(prepared, name, changes, seeds=range(seeds), jobs=2, start=start, notify=nothing, **places)
 
@@ -358,9 +368,18 @@ def test_every_seed_is_kept_as_it_ends_and_none_is_trained_twice(prepared, tmp_p
 
 def test_other_settings_need_another_name(prepared, tmp_path, monkeypatch):
     ours(prepared, tmp_path, monkeypatch, Trainer(), 1, epochs=2)
-    with pytest.raises(ProtocolError, match="holds results with other settings, {'epochs': 2} there, {'epochs': 3}"):
+    with pytest.raises(ProtocolError, match=r"with another epochs \(2 there, 3 here\); give these another --name"):
         ours(prepared, tmp_path, monkeypatch, Trainer(), 1, epochs=3)
     assert ours(prepared, tmp_path, monkeypatch, Trainer(), 1, name="longer", epochs=3)["seeds"] == [0]
+
+
+def test_changed_defaults_are_other_settings_and_new_ones_are_not(prepared, tmp_path, monkeypatch):
+    kept = ours(prepared, tmp_path, monkeypatch, Trainer(), 1)
+    monkeypatch.setattr(Settings, "read", classmethod(lambda cls, values: cls({"epochs": 16, "crop": 2} | values)))
+    assert ours(prepared, tmp_path, monkeypatch, Trainer(), 1) == kept
+    monkeypatch.setattr(Settings, "read", classmethod(lambda cls, values: cls({"epochs": 80} | values)))
+    with pytest.raises(ProtocolError, match="another epochs"):
+        ours(prepared, tmp_path, monkeypatch, Trainer(), 1)
 
 
 def test_figures_stay_where_the_run_is_gone(prepared, tmp_path, monkeypatch):
