@@ -42,7 +42,7 @@ from onnxruntime.quantization import (
 )
 
 from satn_fast.export.calibration import Ranges
-from satn_fast.export.onnx.graph import quantizable_nodes
+from satn_fast.export.onnx.graph import pooled_tensor, quantizable_nodes
 from satn_fast.export.stream_state import StateTensor
 
 Array = NDArray[np.float32]
@@ -87,7 +87,7 @@ def quantized(
             },
         )
         result = onnx.load_model(target)
-    _keep_in_float(result, "hidden", nodes)
+    _keep_in_float(result, pooled_tensor(model), nodes)
     result.producer_name, result.producer_version = model.producer_name, model.producer_version
     return result
 
