@@ -10,6 +10,9 @@ from satn_fast.config import STREAMABLE_NORMALIZATIONS, SATNConfig
 # A graph takes `keys` and gives `next_keys`, and so on.
 NEXT = "next_"
 
+# An update that feels immediate.
+UPDATE_SECONDS = 0.1
+
 
 class StateTensor(NamedTuple):
     """One tensor of the state. All of them are zero before the first frame."""
@@ -36,6 +39,16 @@ class StateTensor(NamedTuple):
 def is_streamable(config: SATNConfig) -> bool:
     """Whether a model of this configuration can hear an utterance in chunks."""
     return config.attention_window is not None and config.normalization in STREAMABLE_NORMALIZATIONS
+
+
+def update_frames(config: SATNConfig) -> int:
+    """Frames that a stream hears at a time, unless somebody pushes more or fewer: those of a tenth of a second.
+
+    Example:
+        >>> update_frames(SATNConfig()), update_frames(SATNConfig(front_end={"n_mels": 64, "hop_seconds": 0.04}))
+        (10, 2)
+    """
+    return max(1, round(UPDATE_SECONDS / config.hop_seconds))
 
 
 def has_feature_sum(config: SATNConfig) -> bool:

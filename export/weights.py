@@ -85,7 +85,7 @@ class FoldedSATN(NamedTuple):
     context: Array
     """(A,) of the attentive pooling."""
     classifier: Dense
-    """Of the pooled vector, (P, n_labels); its standardisation is folded in."""
+    """Of the pooled vector, (`config.embedding_size`, n_labels); its standardisation is folded in."""
 
 
 def folded(model: reference.SATN) -> FoldedSATN:
@@ -101,7 +101,7 @@ def folded(model: reference.SATN) -> FoldedSATN:
     if config.normalization == "speaker":
         raise ValueError(
             "normalization is 'speaker': the model needs other recordings of whoever speaks, which a device does not "
-            "have; train one with normalization 'running' to export it"
+            "have; train one with normalization 'level' or 'running_level' to export it"
         )
     weights = FoldedSATN(
         config=config,

@@ -134,7 +134,8 @@ def quantizable_nodes(model: onnx.ModelProto) -> list[str]:
 
 def pooled_tensor(model: onnx.ModelProto) -> str:
     """Name of what pooling looks at."""
-    return next(node.input[0] for node in model.graph.node if node.name == "pooling_projection")
+    projection = next(node for node in model.graph.node if node.name == "pooling_projection")
+    return str(projection.input[0])
 
 
 def span(graph: GraphBuilder, start: int | str, end: int | str, axis: int = 0) -> list[str]:

@@ -146,10 +146,14 @@ def _pooled(graph: GraphBuilder, x: str, weights: FoldedSATN) -> str:
     if weights.config.pooling == "mean":
         return graph.node("Cast", [mean], "pooled", to=TensorProto.FLOAT)
     squares = graph.node("Mul", [x, x], "squares")
-    squares = accumulated("weighted_squares", graph.node("MatMul", [frame_weights, squares], "weighted_squares_of_chunk"))
+    squares = accumulated(
+        "weighted_squares", graph.node("MatMul", [frame_weights, squares], "weighted_squares_of_chunk")
+    )
     mean_square = graph.node("Div", [squares, normalizer], "mean_square")
     # In double precision the difference loses nothing that float32 would show, but may end below zero.
     variance = graph.node("Sub", [mean_square, graph.node("Mul", [mean, mean], "squared_mean")], "variance_as_double")
-    variance = graph.node("Relu", [graph.node("Cast", [variance], "rounded_variance", to=TensorProto.FLOAT)], "variance")
+    variance = graph.node(
+        "Relu", [graph.node("Cast", [variance], "rounded_variance", to=TensorProto.FLOAT)], "variance"
+    )
     mean = graph.node("Cast", [mean], "pooled_mean", to=TensorProto.FLOAT)
     return graph.node("Concat", [mean, deviation(graph, variance)], "pooled", axis=1)
