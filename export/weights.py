@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from satn_fast import reference
-from satn_fast.config import SATNConfig
+from satn_fast.config import FEATURE_ORDERS, SATNConfig
 
 Array = NDArray[np.float32]
 
@@ -86,6 +86,14 @@ class FoldedSATN(NamedTuple):
     """(A,) of the attentive pooling."""
     classifier: Dense
     """Of the pooled vector, (`config.embedding_size`, n_labels); its standardisation is folded in."""
+
+    @property
+    def bands(self) -> Array | None:
+        """(F,): 1 for log-Mel bands, 0 for their deltas, where normalisation removes a level; deltas have none."""
+        if self.config.normalization not in ("level", "running_level"):
+            return None
+        is_band: Array = (np.arange(len(self.mean)) < len(self.mean) // FEATURE_ORDERS).astype(np.float32)
+        return is_band
 
 
 def folded(model: reference.SATN) -> FoldedSATN:

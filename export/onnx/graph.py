@@ -8,7 +8,7 @@ import onnx
 from numpy.typing import ArrayLike, NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from satn_fast.config import FEATURE_ORDERS, SATNConfig
+from satn_fast.config import SATNConfig
 from satn_fast.export.tiles import Tiles
 from satn_fast.export.weights import Attention, Block, Convolution, Dense, FoldedSATN
 from satn_fast.kernels.attentive_pool import DEVIATION_FLOOR
@@ -175,35 +175,30 @@ def _normalization(graph: GraphBuilder, features: str, weights: FoldedSATN, n_fr
     mode = weights.config.normalization
     x = graph.node("Sub", [features, graph.constant("mean", weights.mean)], "shifted")
     if mode in ("utterance", "level"):
-        x = without_mean(graph, x, _utterance_mean(graph, averaged(graph, x, weights.config), batch), weights.config)
+        x = without_mean(graph, x, _utterance_mean(graph, averaged(graph, x, weights), batch), weights)
     elif mode in ("running", "running_level"):
         frame = graph.node("Cast", [count(graph, n_frames, "frame", [1])], "frame_as_float", to=TensorProto.FLOAT)
         start = graph.constant("first_divisor", 1.0 + weights.config.running_prior_frames)
         divisor = graph.node("Add", [frame, start], "frames_so_far")
         axis = graph.constant("time_axis", 1, np.int64)
-        total = graph.node("CumSum", [averaged(graph, x, weights.config), axis], "running_sum")
-        x = without_mean(graph, x, graph.node("Div", [total, divisor], "running_mean"), weights.config)
+        total = graph.node("CumSum", [averaged(graph, x, weights), axis], "running_sum")
+        x = without_mean(graph, x, graph.node("Div", [total, divisor], "running_mean"), weights)
     return graph.node("Mul", [x, graph.constant("inverse_std", weights.inverse_std)], "normalised")
 
 
-def averaged(graph: GraphBuilder, x: str, config: SATNConfig) -> str:
+def averaged(graph: GraphBuilder, x: str, weights: FoldedSATN) -> str:
     """(B, T, F), the mean of which over frames is removed: the features, or their level (B, T, 1)."""
-    if config.normalization not in ("level", "running_level"):
+    if weights.bands is None:
         return x
-    band_mean = _is_band(config)[:, None] * np.float32(FEATURE_ORDERS / config.n_features)
+    band_mean = weights.bands[:, None] / weights.bands.sum()
     return graph.node("MatMul", [x, graph.constant("band_mean", band_mean)], "level")
 
 
-def without_mean(graph: GraphBuilder, x: str, mean: str, config: SATNConfig) -> str:
-    """Removes the mean of what `averaged` gave; a level from the bands only, since deltas have none."""
-    if config.normalization in ("level", "running_level"):
-        mean = graph.node("Mul", [mean, graph.constant("is_band", _is_band(config))], "mean_level")
+def without_mean(graph: GraphBuilder, x: str, mean: str, weights: FoldedSATN) -> str:
+    """Removes the mean of what `averaged` gave, a level from the bands only."""
+    if weights.bands is not None:
+        mean = graph.node("Mul", [mean, graph.constant("is_band", weights.bands)], "mean_level")
     return graph.node("Sub", [x, mean], "centred")
-
-
-def _is_band(config: SATNConfig) -> NDArray[np.float32]:
-    """(F,): 1 for log-Mel bands, 0 for their deltas."""
-    return (np.arange(config.n_features) < config.n_features // FEATURE_ORDERS).astype(np.float32)
 
 
 def _utterance_mean(graph: GraphBuilder, x: str, batch: Batch | None) -> str:

@@ -60,11 +60,11 @@ def _normalization(graph: GraphBuilder, weights: FoldedSATN, n_frames: str) -> s
         start = graph.constant("first_divisor", 1.0 + weights.config.running_prior_frames)
         divisor = graph.node("Add", [divisor, start], "frames_so_far")
         in_chunk = graph.node(
-            "CumSum", [averaged(graph, x, weights.config), graph.constant("time_axis", 1, np.int64)], "chunk_sum"
+            "CumSum", [averaged(graph, x, weights), graph.constant("time_axis", 1, np.int64)], "chunk_sum"
         )
         before = graph.node("Cast", ["feature_sum"], "feature_sum_as_float", to=TensorProto.FLOAT)
         total = graph.node("Add", [in_chunk, before], "running_sum")
-        x = without_mean(graph, x, graph.node("Div", [total, divisor], "running_mean"), weights.config)
+        x = without_mean(graph, x, graph.node("Div", [total, divisor], "running_mean"), weights)
         last = graph.node("Slice", [in_chunk, *span(graph, -1, _END, 1)], "chunk_total")
         last = graph.node("Cast", [last], "chunk_total_as_double", to=TensorProto.DOUBLE)
         graph.node("Add", ["feature_sum", last], f"{NEXT}feature_sum")

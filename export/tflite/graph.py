@@ -8,9 +8,7 @@ from typing import Any
 
 import numpy as np
 import tensorflow as tf
-from numpy.typing import NDArray
 
-from satn_fast.config import FEATURE_ORDERS, SATNConfig
 from satn_fast.export.tiles import Tiles
 from satn_fast.export.weights import Attention, Convolution, Dense, FoldedSATN
 from satn_fast.kernels.attentive_pool import DEVIATION_FLOOR
@@ -92,29 +90,17 @@ def forward(weights: FoldedSATN) -> Callable[[Tensor], dict[str, Tensor]]:
 
 def _normalization(features: Tensor, weights: FoldedSATN, frame: Tensor) -> Tensor:
     """(1, T, F) to normalised (1, T, F); `frame` is (T,) 0, 1, 2, ..."""
-    x, mode = features - weights.mean, weights.config.normalization
-    averaged = _level(x, weights.config) if mode in ("level", "running_level") else x
+    x, mode, bands = features - weights.mean, weights.config.normalization, weights.bands
+    averaged = x if bands is None else tf.matmul(x, bands[:, None] / bands.sum())
+    mean = None
     if mode in ("level", "utterance"):
-        x = x - _of_bands(tf.reduce_mean(averaged, 1, keepdims=True), weights.config)
+        mean = tf.reduce_mean(averaged, 1, keepdims=True)
     elif mode in ("running_level", "running"):
         divisor = tf.reshape(frame + (1.0 + weights.config.running_prior_frames), [1, -1, 1])
-        x = x - _of_bands(tf.cumsum(averaged, 1) / divisor, weights.config)
+        mean = tf.cumsum(averaged, 1) / divisor
+    if mean is not None:
+        x = x - (mean if bands is None else mean * bands)
     return x * weights.inverse_std
-
-
-def _level(x: Tensor, config: SATNConfig) -> Tensor:
-    """Mean of the bands of every frame, (1, T, F) to (1, T, 1)."""
-    return tf.matmul(x, _is_band(config)[:, None] * np.float32(FEATURE_ORDERS / config.n_features))
-
-
-def _of_bands(mean: Tensor, config: SATNConfig) -> Tensor:
-    """A mean level for the bands only, since deltas have none; the mean of every feature as it is."""
-    return mean * _is_band(config) if config.normalization in ("level", "running_level") else mean
-
-
-def _is_band(config: SATNConfig) -> NDArray[np.float32]:
-    """(F,): 1 for log-Mel bands, 0 for their deltas."""
-    return (np.arange(config.n_features) < config.n_features // FEATURE_ORDERS).astype(np.float32)
 
 
 def _convolution(x: Tensor, convolution: Convolution) -> Tensor:
