@@ -148,8 +148,9 @@ class MicroModel(ExportedModel):
         """Refuses a file whose graph does not fit its metadata, or whose states cannot be copied as they are."""
         config = self.config
         # Two histories per convolution but for a kernel of one tap, keys, which of them there are and values; scores
-        # and logits of frames.
-        self._n_states = (2 * config.n_blocks if config.kernel_size > 1 else 0) + 5
+        # of frames, and their logits or means and deviations of chunks.
+        n_histories = 2 * config.n_blocks if config.kernel_size > 1 else 0
+        self._n_states = n_histories + 4 + (2 if config.pooling == "statistics" else 1)
         try:
             inputs = [self._interpreter.get_input_details(index) for index in range(2 + self._n_states)]
             outputs = [self._interpreter.get_output_details(index) for index in range(1 + self._n_states)]

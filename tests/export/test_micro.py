@@ -12,7 +12,8 @@ from satn_fast import SATN, SATNConfig, Stream
 from satn_fast.export import ExportError, load
 from satn_fast.export.micro.exporter import to_micro
 from satn_fast.export.micro.file import interface
-from satn_fast.export.micro.graph import ANY_SCORES, PADDING, step
+from satn_fast.export.micro.pooling import PADDING
+from satn_fast.export.micro.step import ANY_SCORES, step
 from satn_fast.export.micro.host import Host, HostTables
 from satn_fast.export.micro.runtime import MicroModel, arena_bytes
 from satn_fast.export.weights import folded
