@@ -116,12 +116,12 @@ class Graph:
             options={"relu": relu},
         )
 
-    def product(self, name: str, x: str, y: str) -> str:
+    def product(self, name: str, x: str, y: str, **properties: Any) -> str:
         """Adds a product of int16 matrices, (..., m, n) and (..., k, n) to (..., m, k).
 
         The right one is given transposed: TFLite Micro would transpose it in memory of its own.
         """
-        return self.apply("BATCH_MATMUL", name, x, y, options={"adj_y": True})
+        return self.apply("BATCH_MATMUL", name, x, y, options={"adj_y": True}, **properties)
 
     def wide(self, x: str) -> str:
         """The same in int16."""

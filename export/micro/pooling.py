@@ -17,13 +17,10 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from satn_fast.export.micro.graph import Graph, Values
 from satn_fast.export.weights import Dense, FoldedSATN
 from satn_fast.kernels.attentive_pool import DEVIATION_FLOOR
-
-Array = NDArray[np.float32]
 
 # How far the score of an absent frame, before the first or after the last, lies below those of real ones: 1000 absent
 # frames weigh 0.006 of a real one with the lowest score. (In attention they weigh up to 0.005 per 100: there the int16
@@ -36,28 +33,36 @@ PADDING = -64.0
 # A channel of chunks may go so far beyond what calibration saw before it is cut off.
 _MARGIN = 1.2
 
+# Factors stand side by side in one constant of int16. What the largest value of a channel counts for at least, so that
+# the factor of one that is hardly ever active leaves the others some steps: relative to the largest of all channels,
+_SMALLEST_FRAME = 1 / 8192
+# to the channel's frames,
+_SMALLEST_OF_CHUNKS = 1 / 1024
+# and to the channel's chunks.
+_SMALLEST_DEVIATION = 1 / 16
+
 # Quantities that calibration brought to a largest absolute value of 1, in int16, with room for twice as much.
 _UNIT: Mapping[str, Any] = {"dtype": "int16", "quantization": (2 / 32768, 0)}
 
 # Reciprocals of the roots of such quantities: that of a single step is the largest.
 _ROOTS: Mapping[str, Any] = {"dtype": "int16", "quantization": ((2 / 32768) ** -0.5 / 32767, 0)}
 
-# Channels of the pooling that are constant have no scale of their own.
-_SMALLEST = 1e-6
+# The scale of a LayerNorm may be zero.
+_SMALLEST_FACTOR = 1e-6
 
 
 class ChannelScales(NamedTuple):
     """What the pooled channels are multiplied by, so that the largest value of each is about 1; each (P,)."""
 
-    frame: Array
+    frame: Values
     """Values of frames. What follows is of those that were multiplied by it."""
-    centre: Array
+    centre: Values
     """Is subtracted from the means of chunks."""
-    mean: Array
+    mean: Values
     """Means of chunks, less `centre`."""
-    chunk_deviation: Array
+    chunk_deviation: Values
     """Deviations within chunks."""
-    deviation: Array
+    deviation: Values
     """Deviations within the window."""
 
 
@@ -68,36 +73,49 @@ def no_scales(n_channels: int) -> ChannelScales:
 
 
 def channel_scales(ranges: Mapping[str, tuple[Values, Values]], n_channels: int) -> ChannelScales:
-    """Gives the scales for what calibration found with `no_scales`; those of tensors that it did not see are 1."""
+    """Gives the scales for what calibration found with `no_scales`; those of tensors that are not there are 1."""
+    one = np.ones(n_channels)
 
-    def largest(name: str) -> Array:
-        low, high = ranges.get(name, (np.ones(n_channels), np.ones(n_channels)))
-        return np.maximum(np.maximum(-low, high), _SMALLEST)
+    def largest(name: str) -> Values:
+        low, high = ranges.get(name, (-one, one))
+        size: Values = np.maximum(-low, high)
+        return size
 
-    frame = 1 / largest("pooled_frames")
-    low, high = (limit * frame for limit in ranges.get("chunk_mean", (np.zeros(n_channels), np.ones(n_channels))))
-    scales = ChannelScales(
+    of_frames = largest("pooled_frames")
+    frame = _representable(1 / np.maximum(of_frames, max(of_frames.max() * _SMALLEST_FRAME, _SMALLEST_FACTOR)))
+    low, high = (limit * frame for limit in ranges.get("chunk_mean", (-one, one)))
+    mean = np.maximum(_MARGIN * (high - low) / 2, _SMALLEST_OF_CHUNKS)
+    chunk_deviation = np.maximum(_MARGIN * largest("chunk_deviation") * frame, _SMALLEST_OF_CHUNKS)
+    of_chunks = np.maximum(mean, chunk_deviation)
+    return ChannelScales(
         frame=frame,
         centre=(low + high) / 2,
-        mean=1 / np.maximum(_MARGIN * (high - low) / 2, _SMALLEST),
-        chunk_deviation=1 / (_MARGIN * np.maximum(largest("chunk_deviation") * frame, _SMALLEST)),
-        deviation=1 / np.maximum(largest("deviation") * frame, _SMALLEST),
+        mean=_representable(1 / mean),
+        chunk_deviation=_representable(1 / chunk_deviation),
+        deviation=1 / np.maximum(largest("deviation") * frame, _SMALLEST_DEVIATION * of_chunks),
     )
-    return ChannelScales(*(scale.astype(np.float32) for scale in scales))
+
+
+def _representable(factors: Values) -> Values:
+    """What int16 makes of positive factors, so that what is multiplied by them can be divided by the same."""
+    step = factors.max() / 32767
+    rounded: Values = np.round(factors / step) * step
+    return rounded
 
 
 class _Frames(NamedTuple):
     """What is pooled: a tensor (c, P) with `value = factor * tensor + offset`."""
 
     tensor: str
-    factor: Array
+    factor: Values
     """(P,)."""
-    offset: Array
+    offset: Values
     """(P,)."""
 
     def reads(self, dense: Dense) -> Dense:
         """The same layer, to be fed with the tensor."""
-        return Dense(self.factor[:, None] * dense.weight, dense.bias + self.offset @ dense.weight)
+        weight = (self.factor[:, None] * dense.weight).astype(np.float32)
+        return Dense(weight, (dense.bias + self.offset @ dense.weight).astype(np.float32))
 
 
 def logits_of_last_frames(
@@ -138,7 +156,9 @@ def _frames(graph: Graph, blocks: list[str], direction: str, weights: FoldedSATN
         return _Frames(direction, factor, attention.norm_offset)
     layers = [graph.wide(layer) for layer in ([*blocks, direction] if config.pooling_layers == "all" else [direction])]
     joined = graph.apply("CONCATENATION", "pooled_layers", *layers, options={"axis": 1}) if layers[1:] else layers[0]
-    frames = graph.apply("MUL", "pooled_frames", joined, graph.constant("frame_scale", scales.frame, "int16"), **_UNIT)
+    frames = graph.apply(
+        "MUL", "pooled_frames", joined, graph.constant("frame_scale", scales.frame.astype(np.float32), "int16"), **_UNIT
+    )
     graph.channel_axes[frames] = 1
     unchanged = np.ones(config.pooled_channels - config.channels, np.float32)
     factor, offset = np.concatenate([unchanged, factor]), np.concatenate([0 * unchanged, attention.norm_offset])
@@ -198,11 +218,7 @@ def _statistics_of_chunks(graph: Graph, frames: str, score: str, scales: Channel
     by_channel = graph.apply("TRANSPOSE", "frames_by_channel", frames, graph.indices(1, 0))
     mean = graph.product("chunk_mean", by_channel, shares)
     squares = graph.apply("SQUARED_DIFFERENCE", "chunk_squares", by_channel, mean, **_UNIT)
-    deviation = _root(
-        graph,
-        "chunk_deviation",
-        graph.apply("BATCH_MATMUL", "chunk_variance", squares, shares, options={"adj_y": True}, **_UNIT),
-    )
+    deviation = _root(graph, "chunk_deviation", graph.product("chunk_variance", squares, shares, **_UNIT))
     graph.channel_axes |= {mean: 0, deviation: 0}
     mean = graph.apply("SUB", "chunk_mean_centred", mean, _column(graph, "chunk_centre", scales.centre), **_UNIT)
     mean = _scaled(graph, "chunk_mean_scaled", mean, scales.mean)
@@ -225,7 +241,7 @@ def _logits_of_statistics(
     graph: Graph, frames: _Frames, chunks: _Chunks, classifier: Dense, scales: ChannelScales
 ) -> str:
     means = graph.wide(chunks.means)
-    mean = graph.apply("BATCH_MATMUL", "pooled_mean", means, chunks.weights, options={"adj_y": True}, **_UNIT)
+    mean = graph.product("pooled_mean", means, chunks.weights, **_UNIT)
     squares = graph.apply("SQUARED_DIFFERENCE", "squares_of_means", means, mean, **_UNIT)
     between = graph.product("variance_of_means", squares, chunks.weights)
     deviations = graph.wide(chunks.deviations)
@@ -235,7 +251,7 @@ def _logits_of_statistics(
     between = _scaled(graph, "variance_between", between, np.square(scales.deviation / scales.mean))
     within = _scaled(graph, "variance_within", within, np.square(scales.deviation / scales.chunk_deviation))
     variance = graph.apply("ADD", "variance", between, within, **_UNIT)
-    size = np.maximum(np.abs(frames.factor), _SMALLEST)
+    size = np.maximum(np.abs(frames.factor), _SMALLEST_FACTOR)
     floor = _column(graph, "deviation_floor", DEVIATION_FLOOR * np.square(scales.deviation / size))
     deviation = _root(graph, "deviation", graph.apply("ADD", "variance_above_floor", variance, floor, **_UNIT))
     graph.channel_axes[deviation] = 0
@@ -258,10 +274,10 @@ def _root(graph: Graph, name: str, x: str) -> str:
     return graph.apply("MUL", name, x, reciprocal, **_UNIT)
 
 
-def _scaled(graph: Graph, name: str, x: str, factor: Array) -> str:
+def _scaled(graph: Graph, name: str, x: str, factor: Values) -> str:
     """(P, 1) times a factor for each channel."""
     return graph.apply("MUL", name, x, _column(graph, f"{name}_by", factor), **_UNIT)
 
 
-def _column(graph: Graph, name: str, values: Array) -> str:
+def _column(graph: Graph, name: str, values: Values) -> str:
     return graph.constant(name, values[:, None].astype(np.float32), "int16")
