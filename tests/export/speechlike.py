@@ -81,9 +81,9 @@ def untrained(**overrides):
     return model
 
 
-def trained(steps=50):
+def trained(steps=50, **overrides):
     """A model that tells the classes apart."""
-    model = untrained().train()
+    model = untrained(**overrides).train()
     generator = np.random.default_rng(7)
     optimizer = torch.optim.AdamW(model.parameters(), 3e-3)
     for _ in range(steps):
