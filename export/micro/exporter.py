@@ -70,7 +70,7 @@ def to_micro(
     Example:
         >>> import tempfile, satn_fast
         >>> model = satn_fast.SATN(satn_fast.SATNConfig.preset("micro")).eval()
-        >>> calibration = [np.random.default_rng(0).normal(size=(50, 120))]
+        >>> calibration = [np.random.default_rng(0).normal(size=(50, model.config.n_features))]
         >>> to_micro(model, Path(tempfile.mkdtemp()) / "model.mcu.tflite", calibration).name
         'model.mcu.tflite'
     """

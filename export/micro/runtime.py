@@ -52,7 +52,7 @@ class MicroModel(ExportedModel):
         >>> import tempfile, satn_fast
         >>> from satn_fast.export.micro.exporter import to_micro
         >>> model = satn_fast.SATN(satn_fast.SATNConfig.preset("micro", labels=("calm", "angry"))).eval()
-        >>> features = np.random.default_rng(0).normal(size=(55, 120))
+        >>> features = np.random.default_rng(0).normal(size=(55, model.config.n_features))
         >>> micro = MicroModel(to_micro(model, Path(tempfile.mkdtemp()) / "model.mcu.tflite", [features]))
         >>> for chunk in np.array_split(features, 4):
         ...     logits = micro.push(chunk)
