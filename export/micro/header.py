@@ -73,7 +73,8 @@ def to_header(model: str | Path, path: str | Path, *, arena_bytes: int, name: st
         >>> from satn_fast.export.micro.exporter import to_micro
         >>> folder = Path(tempfile.mkdtemp())
         >>> model = satn_fast.SATN(satn_fast.SATNConfig.preset("micro")).eval()
-        >>> file = to_micro(model, folder / "model.mcu.tflite", [np.random.default_rng(0).normal(size=(50, model.config.n_features))])
+        >>> features = np.random.default_rng(0).normal(size=(50, model.config.n_features))
+        >>> file = to_micro(model, folder / "model.mcu.tflite", [features])
         >>> header = to_header(file, folder / "satn_model.h", arena_bytes=64 * 1024)
         >>> "#define SATN_MODEL_CHUNK_FRAMES 10" in header.read_text()
         True
