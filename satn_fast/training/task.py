@@ -104,7 +104,7 @@ class Task(LightningModule):
 
         So a run can be taken up at any epoch.
         """
-        torch.manual_seed(_seed(self.options.seed, self.current_epoch, batch_idx, self.global_rank))
+        _set_seed(_seed(self.options.seed, self.current_epoch, batch_idx, self.global_rank))
         optimizer = self.optimizers()
         assert not isinstance(optimizer, list)
         epochs = (self.current_epoch + batch_idx / self._steps_of_epoch()) / self.options.n_epochs
@@ -178,6 +178,13 @@ def crop_frames(config: SATNConfig, options: TrainingOptions) -> int | None:
 def _seed(*numbers: int) -> int:
     """One seed from several numbers."""
     return int(np.random.SeedSequence(numbers).generate_state(1)[0])
+
+
+def _set_seed(seed: int) -> None:
+    """What `torch.manual_seed` does, without its looks at the stack where no GPU is in use: they took 2 ms a step."""
+    torch.default_generator.manual_seed(seed)
+    if torch.cuda.is_initialized():
+        torch.cuda.manual_seed_all(seed)
 
 
 def _warm_up_and_cosine(progress: float) -> float:

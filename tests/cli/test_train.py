@@ -123,7 +123,7 @@ def test_what_is_there_is_not_trained_again_or_over(satn_fast, manifest, tmp_pat
     assert (tmp_path / "run" / "model.safetensors").stat().st_mtime_ns == before
     other = satn_fast(*run, "--learning-rate", 0.5)
     assert other.code == 1
-    assert "other settings: learning_rate (0.003 there, 0.5 here)" in other.errors
+    assert "other settings: learning_rate (0.002 there, 0.5 here)" in other.errors
     restarted = satn_fast(*run, "--learning-rate", 0.5, "--restart")
     assert restarted.code == 0, restarted.errors
     assert (tmp_path / "run" / "model.safetensors").stat().st_mtime_ns != before
