@@ -193,7 +193,10 @@ class TrainingBatches:
 
     def _cut_evenly(self, number: int) -> list[Numbers]:
         order = np.random.default_rng((self._options.seed, number)).permutation(self._numbers)
-        return np.array_split(order, -(-len(order) // self._options.batch_size))
+        count = -(-len(order) // self._options.batch_size)
+        if self._options.batch_size > 1:
+            count = max(1, min(count, len(order) // 2))  # nobody alone: batch normalisation needs two
+        return np.array_split(order, count)
 
     def _cut_whole(self, number: int) -> list[Numbers]:
         lengths = self._lengths[self._rows(self._numbers, self._keys(self._numbers, number))].tolist()
