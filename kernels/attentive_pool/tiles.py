@@ -61,7 +61,8 @@ FORWARD: Table = {
 }
 
 _HOPPER_HALF = {128: Tiles(64, 64, 4, 3), 256: Tiles(64, 64, 8, 3), 512: Tiles(32, 32, 8, 2)}
-BACKWARD: Table = {**FORWARD, "hopper": {**FORWARD["hopper"], "half": _HOPPER_HALF}}
+_HOPPER_TF32 = {**FORWARD["hopper"]["tf32"], 512: Tiles(32, 16, 8, 2)}
+BACKWARD: Table = {**FORWARD, "hopper": {"half": _HOPPER_HALF, "tf32": _HOPPER_TF32, "ieee": _EXACT}}
 
 # Several layers, or deviations: no tile of h stays on the chip, and backward keeps one more in registers.
 FORWARD_STATISTICS: Table = {
@@ -71,7 +72,7 @@ FORWARD_STATISTICS: Table = {
 _AMD_NARROW = {256: Tiles(16, 32, 8, 1)}
 BACKWARD_STATISTICS: Table = {
     **BACKWARD,
-    "hopper": {**BACKWARD["hopper"], "tf32": {**BACKWARD["hopper"]["tf32"], 128: Tiles(64, 32, 4, 3)}},
+    "hopper": {**BACKWARD["hopper"], "tf32": {**_HOPPER_TF32, 128: Tiles(64, 32, 4, 3)}},
     "ampere": {
         **BACKWARD["ampere"],
         "tf32": {**BACKWARD["ampere"]["tf32"], 256: Tiles(32, 16, 8, 2)},
