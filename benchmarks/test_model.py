@@ -15,7 +15,8 @@ from benchmarks.models import PEERS
 from satn_fast import SATN, SATNConfig, reference
 from satn_fast.export import load
 
-SHAPES = {"1 x 5 s": (1, 500), "8 x 5 s": (8, 500)}
+# Utterances, and seconds of each.
+SHAPES = {"1 x 5 s": (1, 5.0), "8 x 5 s": (8, 5.0)}
 # Of the logits, that of rounding being 1e-7: much of what goes wrong inside moves those of an untrained model little.
 ALLOWED = 1e-5
 
@@ -47,8 +48,9 @@ def models(preset: str, training: bool) -> tuple[SATN, reference.SATN]:
 )
 def test_inference(compare, preset, peer, shape):
     fast, plain = models(preset, training=False)
-    batch, n_frames = SHAPES[shape]
-    theirs, features = PEERS[peer](plain), torch.randn(batch, n_frames, 120)
+    batch, seconds = SHAPES[shape]
+    n_frames = round(seconds / fast.config.hop_seconds)
+    theirs, features = PEERS[peer](plain), torch.randn(batch, n_frames, fast.config.n_features)
     with torch.inference_mode():
         exact = copy.deepcopy(plain).double()(features.double()).logits
         assert torch.allclose(theirs(features).logits.double(), exact, rtol=0, atol=ALLOWED), f"{peer} is wrong"
@@ -70,7 +72,7 @@ def test_inference(compare, preset, peer, shape):
 def test_training_step(compare, preset, peer):
     """Logits of a padded batch and the gradient of every parameter."""
     fast, plain = models(preset, training=True)
-    features, lengths = torch.randn(4, 300, 120), torch.linspace(100, 300, 4).long()
+    features, lengths = torch.randn(4, 75, fast.config.n_features), torch.linspace(25, 75, 4).long()
     theirs = PEERS[peer](plain)
 
     def gradients(model, features=features):

@@ -72,7 +72,7 @@ def layer_errors(path: str | Path, model: reference.SATN, features: Sequence[Arr
         >>> import tempfile, satn_fast
         >>> from satn_fast.export import to_onnx
         >>> model = satn_fast.SATN(satn_fast.SATNConfig.preset("micro")).eval()
-        >>> utterances = [np.random.default_rng(0).normal(size=(60, 120))]
+        >>> utterances = [np.random.default_rng(0).normal(size=(60, 192))]
         >>> path = to_onnx(model, Path(tempfile.mkdtemp()) / "int8.onnx", int8=True, calibration=utterances)
         >>> worst = layer_errors(path, model, utterances)[0]
         >>> worst.layer.partition(".")[0] in ("encoder", "pooling", "classifier"), worst.relative_error < 0.1

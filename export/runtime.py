@@ -171,7 +171,7 @@ class ExportedStream(ExportedModel):
         >>> from satn_fast.export import to_onnx
         >>> model = satn_fast.SATN(satn_fast.SATNConfig.preset("micro", labels=("calm", "angry"))).eval()
         >>> stream = load(to_onnx(model, Path(tempfile.mkdtemp()) / "model.stream.onnx", streaming=True))
-        >>> features = np.random.default_rng(0).normal(size=(50, 120))
+        >>> features = np.random.default_rng(0).normal(size=(50, 192))
         >>> for start in range(0, 50, 10):
         ...     logits = stream.push(features[start : start + 10])
         >>> logits.shape, stream.frames, bool(np.allclose(logits, stream(features), atol=1e-5))
@@ -296,7 +296,7 @@ def load(path: str | os.PathLike[str], *, n_threads: int = 1) -> ExportedModel:
         >>> folder = tempfile.mkdtemp()
         >>> _ = model.save_pretrained(folder)
         >>> exported = load(folder)
-        >>> exported.labels, exported(np.zeros((30, 120))).shape
+        >>> exported.labels, exported(np.zeros((30, 192))).shape
         (('calm', 'angry'), (2,))
     """
     path = Path(path)

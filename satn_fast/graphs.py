@@ -308,7 +308,7 @@ def graphed(model: reference.SATN, *, buckets: Iterable[int] | None = None, max_
         >>> if torch.cuda.is_available():
         ...     fast = graphed(model.cuda())
         ...     fast.warm_up()
-        ...     logits = fast(torch.randn(1, 250, 120)).logits
+        ...     logits = fast(torch.randn(1, 250, 192)).logits
     """
     if not isinstance(model, reference.SATN):
         raise TypeError(f"model is a {type(model).__name__}; graphed takes a satn_fast.SATN")

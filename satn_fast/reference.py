@@ -297,7 +297,7 @@ class SATN(PretrainedModel):
 
     Example:
         >>> model = SATN(SATNConfig.preset("micro", labels=("calm", "angry"))).eval()
-        >>> model(torch.randn(2, 30, 120)).logits.shape
+        >>> model(torch.randn(2, 30, 192)).logits.shape
         torch.Size([2, 2])
     """
 
@@ -366,7 +366,7 @@ class SourceModel(PretrainedModel):
 
     Example:
         >>> model = SourceModel(SATNConfig.preset("micro"), symbols=("a", "b")).eval()
-        >>> scores, lengths = model(torch.randn(2, 30, 120), torch.tensor([30, 10]))
+        >>> scores, lengths = model(torch.randn(2, 30, 192), torch.tensor([30, 10]))
         >>> scores.shape, lengths.tolist()
         (torch.Size([2, 10, 3]), [10, 3])
     """
@@ -401,8 +401,8 @@ class AutoencoderModel(PretrainedModel):
 
     Example:
         >>> model = AutoencoderModel(SATNConfig.preset("micro")).eval()
-        >>> model(torch.randn(2, 30, 120), torch.tensor([30, 10])).shape
-        torch.Size([2, 30, 120])
+        >>> model(torch.randn(2, 30, 192), torch.tensor([30, 10])).shape
+        torch.Size([2, 30, 192])
     """
 
     def __init__(self, encoder_config: SATNConfig) -> None:

@@ -73,7 +73,7 @@ def initial_state(
         >>> from satn_fast import SATN, SATNConfig
         >>> state = initial_state(SATN(SATNConfig.preset("micro")), batch_size=3)
         >>> state.keys.shape, [tuple(history.shape) for history in state.convolutions[:3]]
-        (torch.Size([3, 49, 2, 16]), [(3, 2, 120), (3, 2, 32), (3, 4, 32)])
+        (torch.Size([3, 49, 2, 16]), [(3, 2, 192), (3, 2, 32), (3, 4, 32)])
     """
     config = model.config
     window = _window(config)
@@ -120,7 +120,7 @@ def stream_step(
     Example:
         >>> from satn_fast import SATN, SATNConfig
         >>> model = SATN(SATNConfig.preset("micro")).eval()
-        >>> features, state = torch.randn(1, 30, 120), initial_state(model)
+        >>> features, state = torch.randn(1, 30, 192), initial_state(model)
         >>> for chunk in features.split(7, dim=1):
         ...     logits, state = stream_step(model, chunk, state)
         >>> torch.allclose(logits, model(features).logits, atol=1e-4)
@@ -301,7 +301,7 @@ class Stream:
     Example:
         >>> import satn_fast, torch
         >>> model = satn_fast.SATN(satn_fast.SATNConfig.preset("micro", labels=("calm", "angry"))).eval()
-        >>> features, stream = torch.randn(50, 120), satn_fast.Stream(model)
+        >>> features, stream = torch.randn(50, 192), satn_fast.Stream(model)
         >>> for chunk in features.split(10):
         ...     logits = stream.push(chunk)
         >>> logits.shape, stream.frames

@@ -134,7 +134,7 @@ def test_the_snippets_of_an_export_run_and_an_edited_card_stays(tmp_path, monkey
     from satn_fast.export import export
 
     model, rng = SATN(CONFIG).eval(), np.random.default_rng(0)
-    features = [rng.normal(size=(60, 120)).astype(np.float32) for _ in range(3)]
+    features = [rng.normal(size=(60, CONFIG.n_features)).astype(np.float32) for _ in range(3)]
     everything = {"calibration": features, "evaluation": features, "tolerances": None}
     manifest = export(model, tmp_path / "out", training=RECORD, **everything)
     card = (tmp_path / "out" / "README.md").read_text()

@@ -177,7 +177,7 @@ def apply_temperature(model: SATN, temperature: float) -> None:
     Example:
         >>> from satn_fast import SATN, SATNConfig
         >>> model = SATN(SATNConfig.preset("micro")).eval()
-        >>> features = torch.randn(1, 20, 120)
+        >>> features = torch.randn(1, 20, 192)
         >>> before = model(features).logits
         >>> apply_temperature(model, 2.0)
         >>> bool(torch.allclose(model(features).logits, before / 2, atol=1e-6))

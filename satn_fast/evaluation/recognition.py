@@ -85,7 +85,7 @@ def evaluate_utterances(
         >>> from pathlib import Path
         >>> from satn_fast import SATN, SATNConfig
         >>> model = SATN(SATNConfig.preset("micro", labels=("calm", "sad")))
-        >>> predictions = evaluate_utterances(model, [Utterance(Path("1.wav"), "sad", "anna")], [torch.zeros(30, 120)])
+        >>> predictions = evaluate_utterances(model, [Utterance(Path("1.wav"), "sad", "anna")], [torch.zeros(30, 192)])
         >>> predictions.files, predictions.truth.tolist(), predictions.probabilities.shape
         (('1.wav',), [1], (1, 2))
     """

@@ -45,7 +45,7 @@ def fake_quantized(model: nn.Module) -> Iterator[None]:
     Example:
         >>> import satn_fast
         >>> model = satn_fast.SATN(satn_fast.SATNConfig.preset("micro")).eval()
-        >>> features = torch.randn(1, 50, 120)
+        >>> features = torch.randn(1, 50, 192)
         >>> before = model(features).logits
         >>> with fake_quantized(model):
         ...     rounded = model(features).logits

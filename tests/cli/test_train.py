@@ -278,7 +278,7 @@ def test_normalisation_per_speaker_says_what_it_uses(satn_fast, manifest, tmp_pa
     assert "this uses unlabelled data of all 3 speakers" in " ".join(result.errors.split())
     model = SATN.from_pretrained(tmp_path / "run")
     assert model.config.normalization == "speaker"
-    torch.testing.assert_close(model.encoder.normalization.mean, torch.zeros(120), atol=1e-4, rtol=0)
+    torch.testing.assert_close(model.encoder.normalization.mean, torch.zeros(192), atol=1e-4, rtol=0)
     evaluated = satn_fast("evaluate", tmp_path / "run", manifest, "--json")
     assert evaluated.code == 0, evaluated.errors
     assert "this uses unlabelled data of all 3 speakers" in " ".join(evaluated.errors.split())

@@ -114,7 +114,7 @@ def test_half_precision_errs_at_most_twice_as_much_as_the_reference(dtype):
     config = SATNConfig.preset("micro")
     fast, plain = (cls(config).eval() for cls in (SATN, reference.SATN))
     plain.load_state_dict(fast.state_dict())
-    features = torch.randn(4, 60, 120)
+    features = torch.randn(4, 60, config.n_features)
     exact = copy.deepcopy(plain).double()(features.double()).logits
     error, allowed = (
         float((model.to(dtype)(features.to(dtype)).logits.double() - exact).detach().abs().max())

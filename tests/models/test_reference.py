@@ -216,4 +216,4 @@ def test_lengths_out_of_range_are_named():
 @pytest.mark.parametrize("preset", ["base", "large", "edge", "micro"])
 def test_every_preset_runs(preset):
     config = SATNConfig.preset(preset)
-    assert reference.SATN(config).eval()(torch.randn(1, 12, 120)).logits.shape == (1, 4)
+    assert reference.SATN(config).eval()(torch.randn(1, 12, config.n_features)).logits.shape == (1, 4)

@@ -23,7 +23,7 @@ def logits_and_gradients(model, features, lengths):
 
 
 def test_model_equals_the_reference_with_nan_in_padding(device, models):
-    features, lengths = torch.randn(3, 70, 120, device=device), torch.tensor([70, 1, 33], device=device)
+    features, lengths = torch.randn(3, 70, 192, device=device), torch.tensor([70, 1, 33], device=device)
     plain, fast = models
     expected = logits_and_gradients(plain, features, lengths)
     ours = logits_and_gradients(fast, poison_padding(features, lengths), lengths)
@@ -32,7 +32,7 @@ def test_model_equals_the_reference_with_nan_in_padding(device, models):
 
 
 def test_model_compiles_as_one_graph(device, models):
-    features, lengths = torch.randn(2, 12, 120, device=device), torch.tensor([12, 7], device=device)
+    features, lengths = torch.randn(2, 12, 192, device=device), torch.tensor([12, 7], device=device)
     _, fast = models
     compiled = torch.compile(fast, backend="aot_eager", fullgraph=True)
     torch.testing.assert_close(compiled(features, lengths).logits, fast(features, lengths).logits)
@@ -46,11 +46,11 @@ def test_every_operation_of_the_model_is_ours(device, models, monkeypatch):
     for name in ("conv1d", "conv2d", "scaled_dot_product_attention", "softmax"):
         monkeypatch.setattr(F, name, refused)
     monkeypatch.setattr(torch, "softmax", refused)
-    logits_and_gradients(fast, torch.randn(2, 40, 120, device=device), torch.tensor([40, 7], device=device))
+    logits_and_gradients(fast, torch.randn(2, 40, 192, device=device), torch.tensor([40, 7], device=device))
 
 
 def test_dropout_differs_from_step_to_step_and_is_reproducible(device, models):
-    features, lengths = torch.randn(2, 12, 120, device=device), torch.tensor([12, 7], device=device)
+    features, lengths = torch.randn(2, 12, 192, device=device), torch.tensor([12, 7], device=device)
     fast = models[1].train()
 
     def step(seed):
@@ -63,14 +63,14 @@ def test_dropout_differs_from_step_to_step_and_is_reproducible(device, models):
 
 
 def test_model_exports_with_any_batch_and_length(device, models):
-    features, lengths = torch.randn(3, 70, 120, device=device), torch.tensor([70, 1, 33], device=device)
+    features, lengths = torch.randn(3, 70, 192, device=device), torch.tensor([70, 1, 33], device=device)
     _, fast = models
     batch, frames = torch.export.Dim("batch", min=2), torch.export.Dim("frames", min=2)
     with torch.no_grad():
         program = torch.export.export(
             fast, (features, lengths), dynamic_shapes={"features": {0: batch, 1: frames}, "lengths": {0: batch}}
         )
-        features, lengths = torch.randn(2, 31, 120, device=device), torch.tensor([31, 8], device=device)
+        features, lengths = torch.randn(2, 31, 192, device=device), torch.tensor([31, 8], device=device)
         torch.testing.assert_close(program.module()(features, lengths).logits, fast(features, lengths).logits)
     targets = {str(node.target) for node in program.graph.nodes if node.op == "call_function"}
     assert {"satn_fast.causal_conv1d.default", "satn_fast.self_attention.default"} <= targets
