@@ -180,7 +180,7 @@ class MelWarp:
         centres = self._hz(low + (high - low) * steps / (n_bands + 1))
         mel = self._mel(factors[:, None] * centres)
         position = ((mel - low) / (high - low) * (n_bands + 1) - 1).clamp(0, n_bands - 1)
-        distance = position[:, :, None] - torch.arange(n_bands, device=factors.device)
+        distance: Tensor = position[:, :, None] - torch.arange(n_bands, device=factors.device)
         return distance.abs_().neg_().add_(1.0).clamp_(min=0.0)
 
     def _mel(self, hz: Tensor) -> Tensor:

@@ -7,6 +7,7 @@ import signal
 import time
 import traceback
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
@@ -28,6 +29,9 @@ Notify: TypeAlias = Callable[[str], None]
 
 # A bar that moves more often than this costs time that nobody sees.
 _SECONDS_BETWEEN_REPORTS = 0.2
+
+# For a process to end by itself: it does so after the step it is at.
+_SECONDS_TO_STOP = 10.0
 
 
 class JobError(RuntimeError):
@@ -104,6 +108,8 @@ def in_processes(
         for worker in workers.values():
             worker.process.terminate()
         for worker in workers.values():
+            worker.process.join(_SECONDS_TO_STOP)
+            worker.process.kill()
             worker.process.join()
     return [results[number] for number in range(len(items))]
 
@@ -141,10 +147,17 @@ class _Worker(Generic[ItemT]):
 
 
 def _serve(connection: Connection, work: Work[Any, Any]) -> None:
-    """What a process does: one item after the other, until there is none."""
+    """What a process does."""
     # Ctrl-C reaches every process of a terminal; the first one stops the others.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     torch.set_num_threads(1)
+    # That one stops this process by a signal, or is gone itself: nobody is there to be told.
+    with suppress(KeyboardInterrupt, EOFError, BrokenPipeError, ConnectionResetError):
+        _work(connection, work)
+
+
+def _work(connection: Connection, work: Work[Any, Any]) -> None:
+    """One item after the other, until there is none."""
     reporter = _Reporter(connection)
     while (received := connection.recv()) is not None:
         (item,) = received

@@ -461,5 +461,3 @@ def test_stopping_several_jobs_stops_all_of_them(manifest, tmp_path):
     assert "the same command goes on after the last epoch" in errors
     assert "Traceback" not in errors
     assert not list((tmp_path / "run").glob(".features*"))
-    with pytest.raises(ProcessLookupError):
-        os.killpg(process.pid, 0)
