@@ -1,4 +1,4 @@
-"""A corpus ready to be trained on: utterances, their features at every speed, and who is for what."""
+"""A corpus ready to be trained on: utterances, their features in every version, and who is for what."""
 
 from __future__ import annotations
 
@@ -33,6 +33,12 @@ _LEAST_SPEAKERS = 8
 _VALIDATION_SHARE = 1 / 8
 
 
+Version: TypeAlias = tuple[float, tuple[str, ...]]
+"""A speed, and the kinds of recording conditions of which one is drawn."""
+
+RECORDED: Version = (1.0, ())
+
+
 @dataclass(frozen=True)
 class Corpus:
     """Utterances with their features.
@@ -40,7 +46,8 @@ class Corpus:
     Attributes:
         utterances: Those whose audio could be used.
         features: (T, F) of each as it was recorded.
-        versions: The same at each of the training's speeds.
+        versions: The same at each of the training's speeds, and where it asks for recording conditions, once more at
+            each speed, under a random one.
     """
 
     utterances: Sequence[Utterance]
@@ -58,7 +65,7 @@ class Corpus:
     def versioned(
         self, rows: Sequence[int], targets: Sequence[Tensor], keep: Callable[[FeatureDataset], Utterances]
     ) -> Versions:
-        """Those utterances at all speeds, with their targets, kept as is said."""
+        """Those utterances in all versions, with their targets, kept as is said."""
         features = [version[row] for version in self.versions for row in rows]
         labels = [targets[row] for _ in self.versions for row in rows]
         return Versions(keep(FeatureDataset(features, labels)), len(self.versions))
@@ -73,12 +80,12 @@ def read_corpus(
     start: StartStage,
     notify: Notify,
 ) -> Corpus:
-    """Computes features of every utterance at every speed, or finds them in the cache.
+    """Computes features of every utterance in every version, or finds them in the cache.
 
     Args:
         utterances: What to read.
         front_end: The log-Mel front end.
-        settings: Speeds, cache, and what to do about files that cannot be used.
+        settings: Speeds, recording conditions, cache, and what to do about files that cannot be used.
         per_speaker: Standardise per speaker; uses unlabelled data of everybody.
         start: Starts a progress bar.
         notify: Told of resampled and skipped files.
@@ -88,34 +95,37 @@ def read_corpus(
         CacheError: The cache cannot be written.
     """
     cache = None if settings.cache is None else FeatureCache(settings.cache, front_end)
-    found: dict[float, Sequence[Tensor | None]] = {}
-    for speed in dict.fromkeys((1.0, *settings.speed_factors())):
-        found[speed] = _extract(utterances, front_end, speed, cache, settings.on_error == "skip", start, notify)
+    found: dict[Version, Sequence[Tensor | None]] = {}
+    for version in dict.fromkeys((RECORDED, *settings.versions())):
+        found[version] = _extract(utterances, front_end, version, cache, settings.on_error == "skip", start, notify)
     usable = [row for row in range(len(utterances)) if all(frames[row] is not None for frames in found.values())]
     kept = [utterances[row] for row in usable]
-    features = {speed: [x for row in usable if (x := frames[row]) is not None] for speed, frames in found.items()}
+    features = {name: [x for row in usable if (x := frames[row]) is not None] for name, frames in found.items()}
     if per_speaker:
         speakers = [utterance.speaker for utterance in kept]
         features = {
-            speed: normalize_per_speaker(frames, speakers, notify if speed == 1.0 else _ignore)
-            for speed, frames in features.items()
+            version: normalize_per_speaker(frames, speakers, notify if version == RECORDED else _ignore)
+            for version, frames in features.items()
         }
-    return Corpus(kept, features[1.0], [features[speed] for speed in settings.speed_factors()])
+    return Corpus(kept, features[RECORDED], [features[version] for version in settings.versions()])
 
 
 def _extract(
     utterances: Sequence[Utterance],
     front_end: LogMel,
-    speed: float,
+    version: Version,
     cache: FeatureCache | None,
     skip: bool,
     start: StartStage,
     notify: Notify,
 ) -> Sequence[Tensor | None]:
-    """Features of every utterance at one speed; what is wrong with a file is said once, at its own speed."""
-    perturbation = None if speed == 1.0 else Perturbation((speed,))
-    advance = start("log-Mel features" if speed == 1.0 else f"log-Mel features at {speed:g}")
-    tell = notify if speed == 1.0 else _ignore
+    """Features of every utterance in one version; what is wrong with a file is said once, as it was recorded."""
+    speed, kinds = version
+    recorded = version == RECORDED
+    perturbation = None if recorded else Perturbation((speed,), conditions=kinds, condition_share=1.0)
+    what = f" at {speed:g}{', recorded otherwise' if kinds else ''}"
+    advance = start("log-Mel features" + ("" if recorded else what))
+    tell = notify if recorded else _ignore
     if skip:
         return extract_features(
             utterances, front_end, advance, tell, cache=cache, perturbation=perturbation, on_error="skip"
