@@ -96,8 +96,8 @@ LADDERS = (
     Ladder("babble", (30, 20, 10, 5, 0), lambda snr, voices: Noise(snr, "babble", voices)),
     Ladder("telephone", (64,), lambda _, __: Telephone()),
     Ladder("room", (0.2, 0.4, 0.6, 0.8, 1.0), lambda rt60, _: Reverberation(rt60)),
-    Ladder("opus", (32, 24, 16, 12, 8, 6), lambda kilobits, _: Codec(kilobits, "opus")),
-    Ladder("mp3", (32, 24, 16, 8), lambda kilobits, _: Codec(kilobits, "mp3")),
+    Ladder("Opus", (32, 24, 16, 12, 8, 6), lambda kilobits, _: Codec(kilobits, "opus")),
+    Ladder("MP3", (32, 24, 16, 8), lambda kilobits, _: Codec(kilobits, "mp3")),
     Ladder("cut", (3, 2, 1, 0.5), lambda seconds, _: Cut(seconds)),
 )
 
@@ -373,19 +373,17 @@ def _short(argument: str) -> str:
 
 def _chosen(kinds: str) -> list[Ladder]:
     """The ladders of that name, without those of a codec that there is none of."""
-    names = [ladder.name for ladder in LADDERS] if kinds == "all" else [word.strip() for word in kinds.split(",")]
-    if unknown := sorted(set(names) - {ladder.name for ladder in LADDERS}):
-        known = ", ".join(ladder.name for ladder in LADDERS)
-        raise typer.BadParameter(f"--kinds names {', '.join(unknown)}; there are {known}")
+    known = {ladder.name.lower(): ladder for ladder in LADDERS}
+    names = list(known) if kinds == "all" else [word.strip().lower() for word in kinds.split(",")]
+    if unknown := sorted(set(names) - set(known)):
+        raise typer.BadParameter(f"--kinds names {', '.join(unknown)}; there are {', '.join(known)}")
     chosen = []
-    for ladder in LADDERS:
-        if ladder.name not in names:
-            continue
-        problem = codec_problem(ladder.name) if ladder.name in ("opus", "mp3") else None
-        if problem is None:
-            chosen.append(ladder)
-        else:
+    for name, ladder in known.items():
+        problem = codec_problem(name) if name in ("opus", "mp3") and name in names else None
+        if problem is not None:
             warn(f"{ladder.name} is left out: {problem}")
+        elif name in names:
+            chosen.append(ladder)
     return chosen
 
 

@@ -47,8 +47,8 @@ PANELS = {
     "babble": Panel("SNR, dB", "babble, {:g} dB", (20, 10, 0)),
     "telephone": Panel("kbit/s", "telephone", (64,)),
     "room": Panel("RT60, s", "room, RT60 {:g} s", (0.4, 0.8)),
-    "opus": Panel("kbit/s", "Opus, {:g} kbit/s", (16, 8, 6)),
-    "mp3": Panel("kbit/s", "MP3, {:g} kbit/s", (16, 8)),
+    "Opus": Panel("kbit/s", "Opus, {:g} kbit/s", (16, 8, 6)),
+    "MP3": Panel("kbit/s", "MP3, {:g} kbit/s", (16, 8)),
     "cut": Panel("loudest seconds", "loudest {:g} s", (2, 1, 0.5)),
 }
 

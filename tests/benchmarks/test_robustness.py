@@ -239,9 +239,9 @@ def test_pictures_have_a_panel_for_each_kind_that_was_measured(quantity, monkeyp
         save(figure, *arguments, **options)
 
     monkeypatch.setattr(robustness_page.Figure, "savefig", saved)
-    some = [made("plain", 0.8, opus=(32, 8), level=(-30, -20, -10, 10, 20)), made("augmented", 0.7, cut=(1,))]
+    some = [made("plain", 0.8, Opus=(32, 8), level=(-30, -20, -10, 10, 20)), made("augmented", 0.7, cut=(1,))]
     assert robustness_page.curves(some, quantity).startswith(b"\x89PNG")
-    assert titles == ["level", "opus", "cut"]
+    assert titles == ["level", "Opus", "cut"]
 
 
 def test_the_page_is_filled_between_its_comments(tmp_path):
@@ -288,8 +288,8 @@ def test_records_have_a_line_for_each_list():
 
 def test_a_codec_that_is_missing_is_left_out_and_named(monkeypatch, capsys):
     monkeypatch.setattr(robustness, "codec_problem", lambda kind: "no libsndfile" if kind == "opus" else None)
-    assert [ladder.name for ladder in robustness._chosen("opus, mp3,cut")] == ["mp3", "cut"]
-    assert "opus is left out: no libsndfile" in capsys.readouterr().err
+    assert [ladder.name for ladder in robustness._chosen("opus, mp3,cut")] == ["MP3", "cut"]
+    assert "Opus is left out: no libsndfile" in capsys.readouterr().err
 
 
 def test_unknown_kinds_are_named():
