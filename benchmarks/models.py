@@ -62,12 +62,16 @@ class ChannelsLastTCN(nn.Module):
         super().__init__()
         self.blocks = nn.ModuleList(_Block(block, training) for block in plain.blocks)
 
-    def forward(self, x: Tensor, lengths: Tensor | None = None) -> Tensor:
-        """(B, T, F) to (B, T, C). Causality keeps padding from real frames; what it gives is cleared at the end."""
-        image = x.mT.unsqueeze(2)
+    def forward(self, x: Tensor, lengths: Tensor | None = None) -> tuple[Tensor, ...]:
+        """(B, T, F) to the (B, T, C) of every block.
+
+        Causality keeps padding from real frames; what the last block gives is cleared at the end.
+        """
+        image, outputs = x.mT.unsqueeze(2), []
         for block in self.blocks:
             image = block(image)
-        return _cleared(image.squeeze(2).mT, lengths)
+            outputs.append(image.squeeze(2).mT)
+        return *outputs[:-1], _cleared(outputs[-1], lengths)
 
 
 class _Block(nn.Module):
@@ -124,9 +128,13 @@ class PytorchTCN(nn.Module):
                 theirs.downsample.bias.data.copy_(ours.project.bias.data)
         self.tcn = tcn
 
-    def forward(self, x: Tensor, lengths: Tensor | None = None) -> Tensor:
-        """(B, T, F) to (B, T, C); padding is cleared as in `ChannelsLastTCN`."""
-        return _cleared(self.tcn(x), lengths)
+    def forward(self, x: Tensor, lengths: Tensor | None = None) -> tuple[Tensor, ...]:
+        """(B, T, F) to the (B, T, C) of every block; padding is cleared as in `ChannelsLastTCN`."""
+        x, outputs = x.mT, []
+        for block in self.tcn.network:
+            x, _ = block(x, embeddings=None, inference=False, in_buffers=None)
+            outputs.append(x.mT)
+        return *outputs[:-1], _cleared(outputs[-1], lengths)
 
 
 def _cleared(y: Tensor, lengths: Tensor | None) -> Tensor:

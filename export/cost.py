@@ -1,6 +1,5 @@
 """What a model costs on a device: multiply-accumulates per second of audio, and activation memory."""
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +11,15 @@ from satn_fast.export.quiet import quiet
 # The utterance that the figures of a manifest are stated for.
 UTTERANCE_SECONDS = 3.0
 
-# Frame period of every front-end preset.
-_DEFAULT_HOP_SECONDS = 0.010
 
+def frames_of(config: SATNConfig, seconds: float) -> int:
+    """Frames of that much audio, at least 1.
 
-def frames_of(front_end: Mapping[str, Any], seconds: float) -> int:
-    """Frames of that much audio, at least 1."""
-    return max(1, round(seconds / float(front_end.get("hop_seconds", _DEFAULT_HOP_SECONDS))))
+    Example:
+        >>> frames_of(SATNConfig(), 3.0)
+        300
+    """
+    return max(1, round(seconds / config.hop_seconds))
 
 
 def macs_per_second(config: SATNConfig, seconds: float = UTTERANCE_SECONDS) -> int:
@@ -32,7 +33,7 @@ def macs_per_second(config: SATNConfig, seconds: float = UTTERANCE_SECONDS) -> i
         >>> macs_per_second(SATNConfig(channels=64, n_blocks=1, attention_window=1)) // 1_000_000
         6
     """
-    n_frames, channels = frames_of(config.front_end, seconds), config.channels
+    n_frames, channels = frames_of(config, seconds), config.channels
     tcn = (config.n_features * channels + (2 * config.n_blocks - 1) * channels**2) * config.kernel_size
     if config.n_features != channels:
         tcn += config.n_features * channels
@@ -41,8 +42,10 @@ def macs_per_second(config: SATNConfig, seconds: float = UTTERANCE_SECONDS) -> i
         window = min(config.attention_window, n_frames)
         # The first frames of the utterance see fewer keys.
         pairs = n_frames * window - window * (window - 1) // 2
-    per_frame = tcn + 4 * channels**2 + (channels + 1) * config.pooling_size + channels
-    macs = n_frames * per_frame + 2 * channels * pairs + channels * len(config.labels)
+    # The scores, and a weighted sum for the mean and for the deviation.
+    pooling = (config.pooled_channels + 1) * config.pooling_size + config.embedding_size
+    per_frame = tcn + 4 * channels**2 + pooling
+    macs = n_frames * per_frame + 2 * channels * pairs + config.embedding_size * len(config.labels)
     return round(macs / seconds)
 
 

@@ -329,7 +329,7 @@ def _reason_without_micro(config: SATNConfig) -> str | None:
 def _entry(path: Path, config: SATNConfig) -> FileEntry:
     if path.name == MICRO:
         return _micro_entry(path, config)
-    frames, samples = frames_of(config.front_end, UTTERANCE_SECONDS), _samples_of(config, UTTERANCE_SECONDS)
+    frames, samples = frames_of(config, UTTERANCE_SECONDS), _samples_of(config, UTTERANCE_SECONDS)
     takes_audio, size = path.name in AUDIO, None if path.name in BATCH else 1
     heard = [_tensor("audio", [1, None]) if takes_audio else _tensor("features", [size, None, config.n_features])]
     if size is None:

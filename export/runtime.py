@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 from satn_fast.config import SATNConfig
 from satn_fast.export.errors import ExportError
 from satn_fast.export.metadata import ENTRY, Metadata
-from satn_fast.export.stream_state import StateTensor, stream_state
+from satn_fast.export.stream_state import StateTensor, stream_state, update_frames
 
 Array = NDArray[np.float32]
 State = dict[str, NDArray[Any]]
@@ -178,11 +178,10 @@ class ExportedStream(ExportedModel):
         ((2,), 50, True)
     """
 
-    # How a whole utterance is cut: 100 ms at the usual 10 ms hop, an update that feels immediate.
-    chunk_frames = 10
-
     def __init__(self, name: str, metadata: Metadata) -> None:
         super().__init__(name, metadata)
+        # How a whole utterance is cut.
+        self.chunk_frames = update_frames(self.config)
         self._tensors = stream_state(self.config)
         self.reset()
 

@@ -5,12 +5,13 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from satn_fast.config import SATNConfig
+from satn_fast.config import STREAMABLE_NORMALIZATIONS, SATNConfig
 
 # A graph takes `keys` and gives `next_keys`, and so on.
 NEXT = "next_"
 
-_STREAMABLE_NORMALIZATIONS = ("global", "running")
+# An update that feels immediate.
+UPDATE_SECONDS = 0.1
 
 
 class StateTensor(NamedTuple):
@@ -37,7 +38,22 @@ class StateTensor(NamedTuple):
 
 def is_streamable(config: SATNConfig) -> bool:
     """Whether a model of this configuration can hear an utterance in chunks."""
-    return config.attention_window is not None and config.normalization in _STREAMABLE_NORMALIZATIONS
+    return config.attention_window is not None and config.normalization in STREAMABLE_NORMALIZATIONS
+
+
+def update_frames(config: SATNConfig) -> int:
+    """Frames that a stream hears at a time, unless somebody pushes more or fewer: those of a tenth of a second.
+
+    Example:
+        >>> update_frames(SATNConfig()), update_frames(SATNConfig(front_end={"n_mels": 64, "hop_seconds": 0.04}))
+        (10, 2)
+    """
+    return max(1, round(UPDATE_SECONDS / config.hop_seconds))
+
+
+def has_feature_sum(config: SATNConfig) -> bool:
+    """Whether normalisation needs to know all frames so far."""
+    return config.normalization in ("running", "running_level")
 
 
 def history_name(convolution: str) -> str:
@@ -56,8 +72,10 @@ def stream_state(config: SATNConfig) -> tuple[StateTensor, ...]:
     """
     assert config.attention_window is not None
     states = [StateTensor("frames", (1,), "int64")]
-    if config.normalization == "running":
-        states.append(StateTensor("feature_sum", (1, 1, config.n_features), "float64"))
+    if has_feature_sum(config):
+        # Of all features, or of their level.
+        n_sums = config.n_features if config.normalization == "running" else 1
+        states.append(StateTensor("feature_sum", (1, 1, n_sums), "float64"))
     for block in range(config.n_blocks):
         reach, width = (config.kernel_size - 1) * 2**block, config.channels
         for index, n_inputs in enumerate((config.n_features if block == 0 else width, width)):
@@ -67,8 +85,9 @@ def stream_state(config: SATNConfig) -> tuple[StateTensor, ...]:
     states += [StateTensor("keys", kept, "float32"), StateTensor("values", kept, "float32")]
     states += [
         StateTensor("largest_score", (1, 1), "float32"),
-        StateTensor("weighted_sum", (1, config.channels), "float64"),
+        StateTensor("weighted_sum", (1, config.pooled_channels), "float64"),
+        StateTensor("weighted_squares", (1, config.pooled_channels * (config.pooling == "statistics")), "float64"),
         StateTensor("normalizer", (1, 1), "float64"),
     ]
-    # With a window or a kernel of one frame there is nothing to remember.
+    # With a window or a kernel of one frame there is nothing to remember, nor are squares without the deviation.
     return tuple(state for state in states if 0 not in state.shape)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from satn_fast import reference
-from satn_fast.config import SATNConfig
+from satn_fast.config import FEATURE_ORDERS, SATNConfig
 
 Array = NDArray[np.float32]
 
@@ -85,7 +85,15 @@ class FoldedSATN(NamedTuple):
     context: Array
     """(A,) of the attentive pooling."""
     classifier: Dense
-    """Of the pooled vector, (P, n_labels); its standardisation is folded in."""
+    """Of the pooled vector, (`config.embedding_size`, n_labels); its standardisation is folded in."""
+
+    @property
+    def bands(self) -> Array | None:
+        """(F,): 1 for log-Mel bands, 0 for their deltas, where normalisation removes a level; deltas have none."""
+        if self.config.normalization not in ("level", "running_level"):
+            return None
+        is_band: Array = (np.arange(len(self.mean)) < len(self.mean) // FEATURE_ORDERS).astype(np.float32)
+        return is_band
 
 
 def folded(model: reference.SATN) -> FoldedSATN:
@@ -101,7 +109,7 @@ def folded(model: reference.SATN) -> FoldedSATN:
     if config.normalization == "speaker":
         raise ValueError(
             "normalization is 'speaker': the model needs other recordings of whoever speaks, which a device does not "
-            "have; train one with normalization 'running' to export it"
+            "have; train one with normalization 'level' or 'running_level' to export it"
         )
     weights = FoldedSATN(
         config=config,

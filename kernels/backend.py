@@ -97,6 +97,23 @@ def _decide(chosen: str, device_type: str, dtype: torch.dtype, unless: str | Non
     return False
 
 
+def runs_at_once_on_cpu(*tensors: Tensor) -> bool:
+    """Tells whether tensors are a CPU's in one of its own precisions, and nothing looks at what they go through.
+
+    What is traced, transformed or cast on the way has to be made of PyTorch's operations, whose rules are known.
+    """
+    dtype = tensors[0].dtype
+    return (
+        dtype in (torch.float32, torch.float64)
+        and all(tensor.device.type == "cpu" and tensor.dtype == dtype for tensor in tensors)
+        and not torch.compiler.is_compiling()
+        and not torch.is_autocast_enabled("cpu")
+        and not torch._C._get_tracing_state()
+        and not torch._C._are_functorch_transforms_active()
+        and torch.autograd.forward_ad._current_level < 0
+    )
+
+
 def autocast_tensors(*tensors: Tensor | None) -> tuple[Any, ...]:
     """The tensors in the dtype that autocast would give to a matrix product; as they are where it is off."""
     device_type = next(tensor.device.type for tensor in tensors if tensor is not None)

@@ -154,7 +154,9 @@ def compile_launch(launch: Launch, target: Architecture) -> Any:
     from triton.backends.compiler import GPUTarget
     from triton.compiler import ASTSource
 
-    signature, constants, attributes = {}, {}, {}
+    signature: dict[str, Any] = {}
+    constants: dict[str, Any] = {}
+    attributes: dict[tuple[int, ...], list[list[Any]]] = {}
     for index, parameter in enumerate(launch.kernel.params):
         value = launch.arguments[parameter.name]
         if parameter.is_constexpr or value is None:
@@ -164,6 +166,8 @@ def compile_launch(launch: Launch, target: Architecture) -> Any:
         signature[parameter.name] = _type_of(value)
         if isinstance(value, Tensor):
             attributes[(index,)] = [["tt.divisibility", 16]]
+        elif isinstance(value, tuple):
+            attributes.update({(index, item): [["tt.divisibility", 16]] for item in range(len(value))})
     source = ASTSource(fn=launch.kernel, signature=signature, constexprs=constants, attrs=attributes)
     if target.backend == "hip":
         gpu = GPUTarget("hip", target.name, 64)
@@ -172,8 +176,10 @@ def compile_launch(launch: Launch, target: Architecture) -> Any:
     return triton.compile(source, target=gpu, options=launch.options)
 
 
-def _type_of(value: Any) -> str:
-    """The type of an argument in Triton's notation."""
+def _type_of(value: Any) -> str | tuple[Any, ...]:
+    """The type of an argument in Triton's notation; of a tuple of tensors, one each."""
+    if isinstance(value, tuple):
+        return tuple(map(_type_of, value))
     if isinstance(value, Tensor):
         return f"*{_TYPES[value.dtype]}"
     if isinstance(value, int):

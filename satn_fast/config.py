@@ -50,8 +50,8 @@ class SATNConfig:
         pooling_size: Hidden width of the attentive pooling.
         embedding_norm: Standardise every number of the pooled vector before the classifier, with the statistics of
             training (BatchNorm, Ioffe & Szegedy 2015). Layers and deviations differ in scale.
-        dropout: Probability of dropping an activation while training.
-        embedding_dropout: The same for the pooled vector.
+        dropout: Probability of dropping a channel, for all frames of an utterance, while training.
+        embedding_dropout: Probability of dropping a number of the pooled vector while training.
         normalization: `"global"` uses the feature statistics kept in the model. The others first remove something:
             `"level"` the loudness of the utterance, one number, the mean over its frames and bands; `"utterance"` the
             mean over its frames of every feature (neither is streamable); `"running_level"` and `"running"` the same

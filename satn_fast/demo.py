@@ -93,7 +93,7 @@ def run_demo(folder: Path, *, preset: str, transfer: str, seed: int, start: Star
             config,
             corpus.emotions("train", labels),
             corpus.emotions("validation", labels),
-            TrainingOptions(epochs=EMOTION_EPOCHS, seed=seed),
+            TrainingOptions(epochs=EMOTION_EPOCHS, batch_size=16, seed=seed),
             source=source.model,
             transfer=TransferOptions(mode=mode),
             progress=_steps(start, f"emotions, transfer {mode}", "ua"),
@@ -156,7 +156,7 @@ def _learn_phonemes(
         corpus.phonemes("train", symbols),
         corpus.phonemes("validation", symbols),
         # Symbols take a higher rate than emotions and no augmentation: CTC is slow enough to get going.
-        TrainingOptions(epochs=SOURCE_EPOCHS, learning_rate=4e-3, augmentation=(), seed=seed),
+        TrainingOptions(epochs=SOURCE_EPOCHS, batch_size=16, learning_rate=4e-3, augmentation=(), seed=seed),
         progress=_steps(start, "phonemes (source task)", "error_rate"),
     )
 

@@ -11,9 +11,11 @@ import torch
 from torch import Tensor, nn
 
 from satn_fast import functional, reference
-from satn_fast.kernels.backend import runs_on_triton
+from satn_fast.kernels.backend import runs_at_once_on_cpu, runs_on_triton
 from satn_fast.kernels.causal_conv1d import weight_norm
+from satn_fast.kernels.causal_conv1d.torch_backend import frames_first
 from satn_fast.kernels.lengths import zero_padded
+from satn_fast.kernels.self_attention.torch_backend import unmasked_self_attention
 
 
 class CausalConv1d(reference.CausalConv1d):
@@ -38,7 +40,12 @@ class CausalConv1d(reference.CausalConv1d):
         return self._folded[1]
 
     def _fold(self, on_triton: bool) -> Tensor:
-        return weight_norm(self.weight_v, self.weight_g) if on_triton else super().normalized_weight()
+        if on_triton:
+            return weight_norm(self.weight_v, self.weight_g)
+        if runs_at_once_on_cpu(self.weight_v, self.weight_g):
+            # What torch.nn.utils.parametrizations.weight_norm calls: one operation forward, one backward.
+            return torch._weight_norm(self.weight_v, self.weight_g, 0)
+        return super().normalized_weight()
 
     def __getstate__(self) -> dict[str, object]:
         # A copy folds its own weight.
@@ -71,10 +78,17 @@ class ResidualBlock(reference.ResidualBlock):
     def forward(self, x: Tensor, lengths: Tensor | None = None) -> Tensor:
         """(B, T, Cin) to (B, T, Cout)."""
         dropout_p = self.dropout if self.training else 0.0
-        residual = x if self.project is None else self.project(zero_padded(x, lengths))
+        residual = x if self.project is None else self.projected(self.project, zero_padded(x, lengths))
         y: Tensor = self.conv1(x, dropout_p=dropout_p, lengths=lengths)
         y = self.conv2(y, residual=residual, dropout_p=dropout_p, lengths=lengths)
         return y
+
+    @staticmethod
+    def projected(project: nn.Linear, x: Tensor) -> Tensor:
+        """(B, T, Cin) to (B, T, Cout), in the order of frames and utterances that `x` has in memory."""
+        if runs_at_once_on_cpu(x, project.weight) and x.transpose(0, 1).is_contiguous():
+            return project(x.transpose(0, 1)).transpose(0, 1)  # type: ignore[no-any-return]
+        return project(x)  # type: ignore[no-any-return]
 
 
 class TemporalConvNet(reference.TemporalConvNet):
@@ -87,8 +101,11 @@ class TemporalConvNet(reference.TemporalConvNet):
         """(B, T, F) to the (B, T, C) of every block."""
         if runs_on_triton(x):
             return super().forward(x, lengths)
-        *outputs, last = super().forward(zero_padded(x, lengths))
-        return *outputs, zero_padded(last, lengths)
+        x = zero_padded(x, lengths)
+        on_cpu = runs_at_once_on_cpu(x)
+        # One copy here and one on the way out: in between, convolutions need none.
+        *outputs, last = super().forward(frames_first(x) if on_cpu else x)
+        return *outputs, zero_padded(last.contiguous() if on_cpu else last, lengths)
 
 
 class SelfAttention(reference.SelfAttention):
@@ -96,7 +113,10 @@ class SelfAttention(reference.SelfAttention):
 
     def attend(self, q: Tensor, k: Tensor, v: Tensor, lengths: Tensor | None) -> Tensor:
         """The attention itself: (B, T, H, D) three times to (B, T, H, D)."""
-        return functional.self_attention(q, k, v, lengths=lengths, window=self.window)
+        if runs_on_triton(q) or q.numel() == 0:
+            return functional.self_attention(q, k, v, lengths=lengths, window=self.window)
+        # `forward` clears its input and its result: padding is finite on the way in, and without effect on the way out.
+        return unmasked_self_attention(q, k, v, lengths=lengths, window=self.window)
 
 
 class AttentivePooling(reference.AttentivePooling):

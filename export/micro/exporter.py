@@ -1,6 +1,7 @@
 """Writes `model.mcu.tflite`: one streaming step in int8 for TFLite Micro."""
 
 import hashlib
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -9,23 +10,25 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from satn_fast import reference
-from satn_fast.config import SATNConfig
+from satn_fast.config import STREAMABLE_NORMALIZATIONS, SATNConfig
 from satn_fast.export.calibration import checked_calibration
 from satn_fast.export.metadata import ENTRY, Metadata
-from satn_fast.export.micro.graph import ANY_SCORES, Graph, ScoreRanges, step
+from satn_fast.export.micro.graph import Graph, Values
 from satn_fast.export.micro.host import ENTRY as TABLES_ENTRY
-from satn_fast.export.micro.host import HostTables
+from satn_fast.export.micro.host import HostTables, n_bands
+from satn_fast.export.micro.pooling import ChannelScales, channel_scales
 from satn_fast.export.micro.quantization import Quantization, Ranges, calibrated, quantizations
+from satn_fast.export.micro.step import ANY_SCORES, ScoreRanges, step
 from satn_fast.export.weights import FoldedSATN, folded
 from satn_fast.files import atomic_write
 
 Array = NDArray[np.float32]
 
-# 100 ms at the usual hop: so often there are new logits.
+# There are new logits after so many frames: 100 ms at the usual hop.
 CHUNK_FRAMES = 10
 
-# 10 s at the usual hop: logits are of the last so many frames.
-POOLING_FRAMES = 1000
+# Logits are of the last frames of so long a time.
+POOLING_SECONDS = 10.0
 
 # Calibration utterances beyond that many are thinned out evenly.
 MAX_CALIBRATION = 128
@@ -37,7 +40,7 @@ def to_micro(
     calibration: Sequence[ArrayLike],
     *,
     chunk_frames: int = CHUNK_FRAMES,
-    pooling_frames: int = POOLING_FRAMES,
+    pooling_frames: int | None = None,
     calibration_front_end: Mapping[str, Any] | None = None,
 ) -> Path:
     """Writes one streaming step as a TFLite file for microcontrollers: int8 in, out, and state.
@@ -52,7 +55,8 @@ def to_micro(
         path: The file, usually `.mcu.tflite`; it appears whole or not at all.
         calibration: (T, F) features of representative utterances; a few dozen are enough.
         chunk_frames: Frames `c` in a step.
-        pooling_frames: Frames that the logits are of; each takes 1 + n_labels bytes of state.
+        pooling_frames: Frames that the logits are of; `None` takes 10 s. Each takes 1 + n_labels bytes of state; where
+            deviations are pooled, each takes 1, and each chunk two for every pooled channel.
         calibration_front_end: As for `to_onnx`.
 
     Returns:
@@ -66,7 +70,7 @@ def to_micro(
     Example:
         >>> import tempfile, satn_fast
         >>> model = satn_fast.SATN(satn_fast.SATNConfig.preset("micro")).eval()
-        >>> calibration = [np.random.default_rng(0).normal(size=(50, 120))]
+        >>> calibration = [np.random.default_rng(0).normal(size=(50, model.config.n_features))]
         >>> to_micro(model, Path(tempfile.mkdtemp()) / "model.mcu.tflite", calibration).name
         'model.mcu.tflite'
     """
@@ -83,7 +87,7 @@ def micro_bytes(
     calibration: Sequence[Array],
     *,
     chunk_frames: int = CHUNK_FRAMES,
-    pooling_frames: int = POOLING_FRAMES,
+    pooling_frames: int | None = None,
 ) -> bytes:
     """Gives the content of the file; arguments and errors are those of `to_micro`, calibration is checked already.
 
@@ -94,16 +98,18 @@ def micro_bytes(
     except ImportError as error:
         raise ImportError(f'export needs LiteRT and flatbuffers ({error}): pip install "satn-fast[tflite]"') from error
     config = weights.config
-    _check(config, chunk_frames, pooling_frames)
+    _check_model(config)
+    pooling_frames = _checked_frames(config, chunk_frames, pooling_frames)
     utterances = _calibration(calibration, chunk_frames)
     normalised = [_normalised(features, weights) for features in utterances]
 
-    def calibrate(score_ranges: ScoreRanges) -> tuple[Graph, Ranges]:
-        graph = step(weights, chunk_frames, pooling_frames, score_ranges)
+    def calibrate(score_ranges: ScoreRanges, scales: ChannelScales | None = None) -> tuple[Graph, Ranges]:
+        graph = step(weights, chunk_frames, pooling_frames, score_ranges, scales)
         return graph, calibrated(graph, (_steps(utterance, chunk_frames) for utterance in normalised))
 
     _, ranges = calibrate(ANY_SCORES)
-    graph, ranges = calibrate(ScoreRanges(ranges["attention_scores"], ranges["pooling_score"]))
+    scores = ScoreRanges(*(_with_zero(ranges[name]) for name in ("attention_scores", "pooling_score")))
+    graph, ranges = calibrate(scores, channel_scales(ranges, config.pooled_channels))
     chosen = quantizations(graph, ranges)
     entries = {
         ENTRY: Metadata(config, "int8").to_json().encode(),
@@ -112,26 +118,43 @@ def micro_bytes(
     return sealed(serialized(graph, chosen, entries))
 
 
+def _with_zero(limits: tuple[Values, Values]) -> tuple[float, float]:
+    low, high = limits
+    return min(0.0, float(low)), max(0.0, float(high))
+
+
 def sealed(content: bytes) -> bytes:
     """Puts a checksum behind the flatbuffer: TFLite Micro checks nothing, and would crash on a damaged file."""
     return content + hashlib.sha256(content).digest()
 
 
-def _check(config: SATNConfig, chunk_frames: int, pooling_frames: int) -> None:
+def _check_model(config: SATNConfig) -> None:
     if config.attention_window is None or config.attention_window < 2:
         raise ValueError(
             f"attention_window is {config.attention_window}: a microcontroller keeps a window of 2 frames or more; "
             "train with attention_window=50, for one (the presets edge and micro have a window)"
         )
-    if config.normalization == "utterance":
+    if config.normalization not in STREAMABLE_NORMALIZATIONS:
         raise ValueError(
-            'normalization is "utterance", which needs the whole utterance; train with normalization="running" (mean '
-            'of the frames so far) or "global"'
+            f'normalization is "{config.normalization}", which needs the whole utterance; train with normalization='
+            '"running_level" or "running" (of the frames so far), or "global"'
         )
+
+
+def _checked_frames(config: SATNConfig, chunk_frames: int, pooling_frames: int | None) -> int:
+    """`pooling_frames`, or those of `POOLING_SECONDS` in whole chunks."""
     if chunk_frames < 1:
         raise ValueError(f"chunk_frames is {chunk_frames}; choose a whole number from 1")
+    if pooling_frames is None:
+        pooling_frames = math.ceil(round(POOLING_SECONDS / config.hop_seconds) / chunk_frames) * chunk_frames
     if pooling_frames <= chunk_frames:
         raise ValueError(f"pooling_frames is {pooling_frames}; choose more than the {chunk_frames} of chunk_frames")
+    if config.pooling == "statistics" and pooling_frames % chunk_frames:
+        raise ValueError(
+            f"pooling_frames is {pooling_frames}; deviations are pooled over whole chunks: choose a multiple of "
+            f"chunk_frames, {chunk_frames}"
+        )
+    return pooling_frames
 
 
 def _calibration(features: Sequence[Array], chunk_frames: int) -> list[Array]:
@@ -144,9 +167,13 @@ def _calibration(features: Sequence[Array], chunk_frames: int) -> list[Array]:
 
 
 def _normalised(features: Array, weights: FoldedSATN) -> Array:
-    x = features.astype(np.float64) - weights.mean
-    if weights.config.normalization == "running":
-        x -= x.cumsum(0) / (np.arange(1, len(x) + 1)[:, None] + weights.config.running_prior_frames)
+    x, config = features.astype(np.float64) - weights.mean, weights.config
+    frames = np.arange(1, len(x) + 1)[:, None] + config.running_prior_frames
+    if config.normalization == "running":
+        x -= x.cumsum(0) / frames
+    elif config.normalization == "running_level":
+        bands = x[:, : n_bands(config)]
+        bands -= bands.mean(1, keepdims=True).cumsum(0) / frames
     normalised: Array = (x * weights.inverse_std).astype(np.float32)
     return normalised
 

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from satn_fast.export.micro.file import Port, interface
+from satn_fast.export.micro.host import n_bands
 from satn_fast.export.micro.runtime import content_of
 from satn_fast.files import atomic_write
 from satn_fast.frontend import LogMel
@@ -72,7 +73,8 @@ def to_header(model: str | Path, path: str | Path, *, arena_bytes: int, name: st
         >>> from satn_fast.export.micro.exporter import to_micro
         >>> folder = Path(tempfile.mkdtemp())
         >>> model = satn_fast.SATN(satn_fast.SATNConfig.preset("micro")).eval()
-        >>> file = to_micro(model, folder / "model.mcu.tflite", [np.random.default_rng(0).normal(size=(50, 120))])
+        >>> features = np.random.default_rng(0).normal(size=(50, model.config.n_features))
+        >>> file = to_micro(model, folder / "model.mcu.tflite", [features])
         >>> header = to_header(file, folder / "satn_model.h", arena_bytes=64 * 1024)
         >>> "#define SATN_MODEL_CHUNK_FRAMES 10" in header.read_text()
         True
@@ -99,7 +101,9 @@ def _header(model: Path, name: str, arena_bytes: int) -> str:
         "STATES": len(states),
         "STATE_BYTES": sum(math.prod(state.shape) for state in states),
         "POOLING_FRAMES": inputs[-1].shape[-1],
+        "BANDS": n_bands(config),
         "RUNNING_NORMALIZATION": int(config.normalization == "running"),
+        "RUNNING_LEVEL": int(config.normalization == "running_level"),
         "PRIOR_FRAMES": config.running_prior_frames,
         "FEATURE_ZERO_POINT": features.zero_point,
         "LOGIT_ZERO_POINT": logits.zero_point,

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from satn_fast.config import SATNConfig
+from satn_fast.config import FEATURE_ORDERS, SATNConfig
 from satn_fast.export.errors import ExportError
 
 Array = NDArray[np.float32]
@@ -19,8 +19,16 @@ Int8 = NDArray[np.int8]
 ENTRY = "satn_fast.features"
 
 
+def n_bands(config: SATNConfig) -> int:
+    """Mel bands: the first features, before their deltas."""
+    return config.n_features // FEATURE_ORDERS
+
+
 class HostTables(NamedTuple):
-    """Features become the model's input by `(feature - mean - running mean) * factor`, rounded, plus the zero point."""
+    """Features become the model's input by `(feature - mean - running mean) * factor`, rounded, plus the zero point.
+
+    With normalisation "running_level" the running mean is one number, that of all bands, and deltas have none.
+    """
 
     mean: Array
     """(F,) average of the training set."""
@@ -56,8 +64,9 @@ class Host:
     """
 
     def __init__(self, config: SATNConfig, tables: HostTables, zero_point: int) -> None:
-        self._running = config.normalization == "running"
+        self._normalization = config.normalization
         self._prior_frames = config.running_prior_frames
+        self._n_bands = n_bands(config)
         self._tables = tables
         self._zero_point = np.float32(zero_point)
         self.reset()
@@ -66,6 +75,7 @@ class Host:
         """Begins a new utterance."""
         self._frames = 0
         self._running_mean = np.zeros_like(self._tables.mean)
+        self._running_level = np.float32(0)
 
     def quantized(self, features: Array) -> Int8:
         """(T, F) features of the next frames to (T, F) int8.
@@ -74,10 +84,21 @@ class Host:
         in a long stream where a sum would.
         """
         normalised = features - self._tables.mean
-        for row in normalised if self._running else ():
-            self._frames += 1
-            self._running_mean += (row - self._running_mean) / np.float32(self._frames + self._prior_frames)
-            row -= self._running_mean
+        if self._normalization == "running":
+            for row in normalised:
+                self._running_mean += (row - self._running_mean) / self._frames_with_next()
+                row -= self._running_mean
+        elif self._normalization == "running_level":
+            for bands in normalised[:, : self._n_bands]:
+                # A sum from left to right, as in C; that of numpy is in pairs.
+                level = bands.cumsum()[-1] / np.float32(self._n_bands)
+                self._running_level += (level - self._running_level) / self._frames_with_next()
+                bands -= self._running_level
         integers = np.rint(normalised * self._tables.factor) + self._zero_point
         result: Int8 = np.clip(integers, -128, 127).astype(np.int8)
         return result
+
+    def _frames_with_next(self) -> np.float32:
+        """Frames so far, and the next one, and those that the mean started from."""
+        self._frames += 1
+        return np.float32(self._frames + self._prior_frames)

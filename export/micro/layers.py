@@ -17,7 +17,8 @@ Array = NDArray[np.float32]
 class MicroLayers:
     """The layers of a streaming step in int8, over the steps of an utterance.
 
-    There is no `pooling`: a step pools the logits of frames. And logits are of the last `pooling_frames` frames only.
+    There is no `pooling`: a step pools the logits of frames, or means and deviations in scales of its own. And logits
+    are of the last `pooling_frames` frames only.
 
     Attributes:
         tensors: The file's tensor of each layer.

@@ -66,6 +66,17 @@ def _mean(options: Options, x: Values, axis: Values) -> Values:
     return mean
 
 
+def _sum(options: Options, x: Values, axis: Values) -> Values:
+    total: Values = x.sum(tuple(axis), keepdims=options["keep_dims"])
+    return total
+
+
+def _reciprocal_root(options: Options, x: Values) -> Values:
+    # Of zero, TFLite Micro gives the largest number of the output.
+    root: Values = 1 / np.sqrt(np.maximum(x, 1e-12))
+    return root
+
+
 def _l2_normalize(options: Options, x: Values) -> Values:
     direction: Values = x / np.maximum(np.sqrt(np.square(x).sum(-1, keepdims=True)), 1e-6)
     return direction
@@ -83,11 +94,15 @@ KINDS = {
     "GATHER": Kind(lambda options, x, rows: x[rows], "Gather", version=2, moves=True),
     "L2_NORMALIZATION": Kind(_l2_normalize, "L2Norm", version=2),
     "MEAN": Kind(_mean, "Reducer", version=2),
+    "MUL": Kind(lambda options, x, y: x * y, "Mul", version=2),
     "QUANTIZE": Kind(lambda options, x: x, "Quantize", version=2),
     "RESHAPE": Kind(lambda options, x, shape: x.reshape(shape), "Reshape", moves=True),
+    "RSQRT": Kind(_reciprocal_root, version=2),
     "SLICE": Kind(_slice, "Slice", version=2, moves=True),
     "SOFTMAX": Kind(_softmax, "Softmax", version=3),
     "SUB": Kind(lambda options, x, y: x - y, "Sub", version=2),
+    "SQUARED_DIFFERENCE": Kind(lambda options, x, y: np.square(x - y), "SquaredDifference", version=2),
+    "SUM": Kind(_sum, "Reducer", version=2),
     "TANH": Kind(lambda options, x: np.tanh(x), version=2),
     "TRANSPOSE": Kind(lambda options, x, order: x.transpose(order), "Transpose", version=2, moves=True),
 }

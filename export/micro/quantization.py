@@ -14,7 +14,7 @@ from satn_fast.export.micro.graph import Graph, Tensor
 from satn_fast.export.micro.operators import KINDS
 
 Values = NDArray[Any]
-Ranges = dict[str, tuple[float, float]]
+Ranges = dict[str, tuple[Values, Values]]
 
 
 class Quantization(NamedTuple):
@@ -38,7 +38,7 @@ class Quantization(NamedTuple):
 
 
 def calibrated(graph: Graph, streams: Iterable[Iterable[Mapping[str, Values]]]) -> Ranges:
-    """The smallest and largest value of everything that is computed.
+    """The smallest and largest value of everything that is computed, or of each of its channels (`channel_axes`).
 
     Args:
         graph: The step.
@@ -52,9 +52,14 @@ def calibrated(graph: Graph, streams: Iterable[Iterable[Mapping[str, Values]]]) 
             values = graph.run({**inputs, **state})
             state = {kept.input: values[kept.output] for kept in graph.states}
             for name in computed:
-                low, high = ranges.get(name, (0.0, 0.0))
-                ranges[name] = min(low, float(values[name].min())), max(high, float(values[name].max()))
+                ranges[name] = _widened(ranges.get(name), values[name], graph.channel_axes.get(name))
     return ranges
+
+
+def _widened(range_: tuple[Values, Values] | None, x: Values, channel_axis: int | None) -> tuple[Values, Values]:
+    axes = tuple(axis for axis in range(x.ndim) if axis != channel_axis)
+    low, high = x.min(axes), x.max(axes)
+    return (low, high) if range_ is None else (np.minimum(range_[0], low), np.maximum(range_[1], high))
 
 
 def quantizations(graph: Graph, ranges: Ranges) -> dict[str, Quantization]:
@@ -79,7 +84,7 @@ def _of_tied(tied: list[Tensor], ranges: Ranges) -> Quantization:
             return Quantization(np.array([scale], np.float32), zero_point)
     known = [ranges[tensor.name] for tensor in tied if tensor.name in ranges]
     known += [(tensor.constant.min(), tensor.constant.max()) for tensor in tied if tensor.constant is not None]
-    return _spanning(tied[0].dtype, min(low for low, _ in known), max(high for _, high in known))
+    return _spanning(tied[0].dtype, min(low.min() for low, _ in known), max(high.max() for _, high in known))
 
 
 def _spanning(dtype: str, low: float, high: float) -> Quantization:
@@ -99,7 +104,7 @@ def _of_weight(weight: Tensor) -> Quantization:
 
 def _tied(graph: Graph) -> list[list[str]]:
     """Names of all int8 and int16 tensors, in groups that share one scale."""
-    group = {name: [name] for name, tensor in graph.tensors.items() if tensor.dtype != "int32"}
+    group = {name: [name] for name, tensor in graph.tensors.items() if tensor.dtype in ("int8", "int16")}
 
     def tie(one: str, other: str) -> None:
         if group[one] is not group[other]:

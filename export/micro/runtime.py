@@ -52,7 +52,7 @@ class MicroModel(ExportedModel):
         >>> import tempfile, satn_fast
         >>> from satn_fast.export.micro.exporter import to_micro
         >>> model = satn_fast.SATN(satn_fast.SATNConfig.preset("micro", labels=("calm", "angry"))).eval()
-        >>> features = np.random.default_rng(0).normal(size=(55, 120))
+        >>> features = np.random.default_rng(0).normal(size=(55, model.config.n_features))
         >>> micro = MicroModel(to_micro(model, Path(tempfile.mkdtemp()) / "model.mcu.tflite", [features]))
         >>> for chunk in np.array_split(features, 4):
         ...     logits = micro.push(chunk)
@@ -148,8 +148,9 @@ class MicroModel(ExportedModel):
         """Refuses a file whose graph does not fit its metadata, or whose states cannot be copied as they are."""
         config = self.config
         # Two histories per convolution but for a kernel of one tap, keys, which of them there are and values; scores
-        # and logits of frames.
-        self._n_states = (2 * config.n_blocks if config.kernel_size > 1 else 0) + 5
+        # of frames, and their logits or means and deviations of chunks.
+        n_histories = 2 * config.n_blocks if config.kernel_size > 1 else 0
+        self._n_states = n_histories + 4 + (2 if config.pooling == "statistics" else 1)
         try:
             inputs = [self._interpreter.get_input_details(index) for index in range(2 + self._n_states)]
             outputs = [self._interpreter.get_output_details(index) for index in range(1 + self._n_states)]

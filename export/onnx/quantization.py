@@ -2,7 +2,8 @@
 
 In int8 are every convolution with its ReLU, the sums of the residual blocks, and the projections of attention and
 pooling. In float32 stay the normalisation (a running sum over thousands of frames), the attention scores and their
-softmax, LayerNorm, the sum before it, the pooling's softmax, and the classifier.
+softmax, LayerNorm, the sum before it, the pooling's softmax, mean and deviation, and the classifier. Where all blocks are
+pooled, what is pooled of them is dequantized, and the next block goes on from the integers.
 
 Measured with the preset edge as the demo trains it: on 192 synthetic utterances of voices it had not seen, mean logit
 error 0.008, largest 0.04, 99.5 % equal decisions (191), no unweighted accuracy lost; with another seed, one utterance,
@@ -18,6 +19,10 @@ run follows one of the other file, which leaves its weights in the caches, it is
 Half of the time is now that of attention in float32: scores, exponentials, mask, weighted sum. In int8 that takes ONNX
 Runtime longer: with the tiles of 300 frames, 59 us instead of 48 for scores from int8 queries and keys, 340 instead of
 59 for a softmax; a weighted sum of int8 weights is as fast as one in float32, but making them takes 36 us.
+With mean and deviation of all layers (tests' model, three seeds, 90 utterances), the mean logit error is 0.25 to 0.55 %
+of the logits' deviation, the largest 1.7 %, all decisions equal; the projection of pooling in float32 would make that
+0.33 to 0.34 %, and take 17 us more of 255 (3 s, 64 channels, 40 ms hop).
+
 A step of a stream gains little: of 146 us, for 10 frames, 27 go into handing over 18 inputs and 18 outputs, and the
 state, being in float32, is rounded anew at every convolution (189 nodes, 121 in float32).
 """
@@ -42,7 +47,7 @@ from onnxruntime.quantization import (
 )
 
 from satn_fast.export.calibration import Ranges
-from satn_fast.export.onnx.graph import quantizable_nodes
+from satn_fast.export.onnx.graph import pooled_tensor, quantizable_nodes
 from satn_fast.export.stream_state import StateTensor
 
 Array = NDArray[np.float32]
@@ -87,7 +92,7 @@ def quantized(
             },
         )
         result = onnx.load_model(target)
-    _keep_in_float(result, "hidden", nodes)
+    _keep_in_float(result, pooled_tensor(model), nodes)
     result.producer_name, result.producer_version = model.producer_name, model.producer_version
     return result
 

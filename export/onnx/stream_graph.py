@@ -11,17 +11,22 @@ from onnx import TensorProto, helper
 from satn_fast.export.onnx.graph import (
     GraphBuilder,
     Heads,
+    as_frames,
     attend_all,
     attention_output,
+    averaged,
     causal_convolution,
     count,
+    deviation,
     linear,
     model_of,
+    pooled_layers,
     pooling_scores,
     span,
     tcn,
+    without_mean,
 )
-from satn_fast.export.stream_state import NEXT, history_name, stream_state
+from satn_fast.export.stream_state import NEXT, has_feature_sum, history_name, stream_state
 from satn_fast.export.weights import Convolution, FoldedSATN
 
 _END = int(np.iinfo(np.int64).max)
@@ -34,9 +39,9 @@ def build_step(weights: FoldedSATN) -> onnx.ModelProto:
     n_frames = graph.node("Slice", [graph.node("Shape", ["features"], "features_shape"), *span(graph, 1, 2)], "chunk")
     graph.node("Add", ["frames", n_frames], f"{NEXT}frames")
     h = graph.node("Transpose", [_normalization(graph, weights, n_frames)], "tcn_input", perm=[0, 2, 1])
-    h = tcn(graph, h, weights.blocks, lambda x, conv, name: _convolution(graph, x, conv, name))
-    h = _attention(graph, h, weights, n_frames)
-    _pooling(graph, h, weights)
+    blocks = tcn(graph, h, weights.blocks, lambda x, conv, name: _convolution(graph, x, conv, name))
+    h = _attention(graph, as_frames(graph, blocks[-1], config.channels, "encoded"), weights, n_frames)
+    linear(graph, _pooled(graph, pooled_layers(graph, blocks, h, config), weights), weights.classifier, "logits")
 
     types = {state.name: helper.np_dtype_to_tensor_dtype(np.dtype(state.dtype)) for state in states}
     inputs = [helper.make_tensor_value_info("features", TensorProto.FLOAT, [1, "chunk_frames", config.n_features])]
@@ -49,15 +54,17 @@ def build_step(weights: FoldedSATN) -> onnx.ModelProto:
 def _normalization(graph: GraphBuilder, weights: FoldedSATN, n_frames: str) -> str:
     """(1, c, F) features to normalised (1, c, F)."""
     x = graph.node("Sub", ["features", graph.constant("mean", weights.mean)], "shifted")
-    if weights.config.normalization == "running":
+    if has_feature_sum(weights.config):
         heard = graph.node("Add", [count(graph, n_frames, "frame", [1]), "frames"], "frames_before")
         divisor = graph.node("Cast", [heard], "frames_before_as_float", to=TensorProto.FLOAT)
         start = graph.constant("first_divisor", 1.0 + weights.config.running_prior_frames)
         divisor = graph.node("Add", [divisor, start], "frames_so_far")
-        in_chunk = graph.node("CumSum", [x, graph.constant("time_axis", 1, np.int64)], "chunk_sum")
+        in_chunk = graph.node(
+            "CumSum", [averaged(graph, x, weights), graph.constant("time_axis", 1, np.int64)], "chunk_sum"
+        )
         before = graph.node("Cast", ["feature_sum"], "feature_sum_as_float", to=TensorProto.FLOAT)
         total = graph.node("Add", [in_chunk, before], "running_sum")
-        x = graph.node("Sub", [x, graph.node("Div", [total, divisor], "running_mean")], "centred")
+        x = without_mean(graph, x, graph.node("Div", [total, divisor], "running_mean"), weights)
         last = graph.node("Slice", [in_chunk, *span(graph, -1, _END, 1)], "chunk_total")
         last = graph.node("Cast", [last], "chunk_total_as_double", to=TensorProto.DOUBLE)
         graph.node("Add", ["feature_sum", last], f"{NEXT}feature_sum")
@@ -112,25 +119,41 @@ def _visible(graph: GraphBuilder, n_frames: str, n_kept: int) -> str:
     return graph.node("Cast", [visible], "visible", to=TensorProto.FLOAT)
 
 
-def _pooling(graph: GraphBuilder, h: str, weights: FoldedSATN) -> None:
-    """Attentive pooling of all frames so far, and the classifier; (c, C) to `logits` (1, n_labels).
+def _pooled(graph: GraphBuilder, x: str, weights: FoldedSATN) -> str:
+    """Attentive pooling of all frames so far; (c, P) to the mean (1, P), or mean and deviation side by side (1, 2P).
 
     Sums are relative to the largest score so far, and are scaled down when a larger one comes. A constant, which the
     softmax does not see, lifts all scores above zero: so the largest one, too, starts at zero.
     """
     bound = graph.constant("score_bound", np.abs(weights.context).sum())  # |tanh| <= 1
-    scores = graph.node("Add", [pooling_scores(graph, h, weights), bound], "lifted_scores")
+    scores = graph.node("Add", [pooling_scores(graph, x, weights), bound], "lifted_scores")
     in_chunk = graph.node("ReduceMax", [scores], "largest_score_of_chunk", axes=[-1], keepdims=1)
     largest = graph.node("Max", ["largest_score", in_chunk], f"{NEXT}largest_score")
     frame_weights = graph.node("Exp", [graph.node("Sub", [scores, largest], "relative_scores")], "frame_weights")
     shrink = graph.node("Exp", [graph.node("Sub", ["largest_score", largest], "decrease")], "shrink")
-    shrink = graph.node("Cast", [shrink], "shrink_as_double", to=TensorProto.DOUBLE)
+    shrink, frame_weights, x = (
+        graph.node("Cast", [tensor], f"{name}_as_double", to=TensorProto.DOUBLE)
+        for tensor, name in ((shrink, "shrink"), (frame_weights, "frame_weights"), (x, "layers"))
+    )
 
     def accumulated(state: str, addend: str) -> str:
-        wide = graph.node("Cast", [addend], f"{addend}_as_double", to=TensorProto.DOUBLE)
-        return graph.node("Add", [graph.node("Mul", [state, shrink], f"{state}_shrunk"), wide], f"{NEXT}{state}")
+        return graph.node("Add", [graph.node("Mul", [state, shrink], f"{state}_shrunk"), addend], f"{NEXT}{state}")
 
-    total = accumulated("weighted_sum", graph.node("MatMul", [frame_weights, h], "weighted_chunk"))
+    total = accumulated("weighted_sum", graph.node("MatMul", [frame_weights, x], "weighted_chunk"))
     ones = graph.node("ReduceSum", [frame_weights, graph.integer(1)], "chunk_normalizer", keepdims=1)
-    pooled = graph.node("Div", [total, accumulated("normalizer", ones)], "pooled_as_double")
-    linear(graph, graph.node("Cast", [pooled], "pooled", to=TensorProto.FLOAT), weights.classifier, "logits")
+    normalizer = accumulated("normalizer", ones)
+    mean = graph.node("Div", [total, normalizer], "pooled_mean_as_double")
+    if weights.config.pooling == "mean":
+        return graph.node("Cast", [mean], "pooled", to=TensorProto.FLOAT)
+    squares = graph.node("Mul", [x, x], "squares")
+    squares = accumulated(
+        "weighted_squares", graph.node("MatMul", [frame_weights, squares], "weighted_squares_of_chunk")
+    )
+    mean_square = graph.node("Div", [squares, normalizer], "mean_square")
+    # In double precision the difference loses nothing that float32 would show, but may end below zero.
+    variance = graph.node("Sub", [mean_square, graph.node("Mul", [mean, mean], "squared_mean")], "variance_as_double")
+    variance = graph.node(
+        "Relu", [graph.node("Cast", [variance], "rounded_variance", to=TensorProto.FLOAT)], "variance"
+    )
+    mean = graph.node("Cast", [mean], "pooled_mean", to=TensorProto.FLOAT)
+    return graph.node("Concat", [mean, deviation(graph, variance)], "pooled", axis=1)

@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from satn_fast.export.tiles import Tiles
 from satn_fast.export.weights import Attention, Convolution, Dense, FoldedSATN
+from satn_fast.kernels.attentive_pool import DEVIATION_FLOOR
 
 # A symbolic or eager TensorFlow tensor; the library has no types.
 Tensor = Any
@@ -52,38 +53,53 @@ def forward(weights: FoldedSATN) -> Callable[[Tensor], dict[str, Tensor]]:
     config = weights.config
 
     def satn(features: Tensor) -> dict[str, Tensor]:
+        frame = _frame_index(features)
         with tf.name_scope("normalization"):
-            x = _normalization(features, weights)
+            x = _normalization(features, weights, frame)
         with tf.name_scope("tcn"):
-            h = x[:, :, None]
+            # As images of one column; indexing with None would convert to two operators, in int8 to four.
+            h, blocks = tf.reshape(x, [1, -1, 1, config.n_features]), []
             for block in weights.blocks:
                 residual = h if block.project is None else _convolution(h, block.project.as_convolution)
                 y = tf.nn.relu(_convolution(h, block.conv1))
                 y = tf.nn.relu(_convolution(y, block.conv2))
                 h = tf.nn.relu(y + residual)
-            h = h[:, :, 0]
+                blocks.append(h)
+            h = tf.reshape(h, [1, -1, config.channels])
         with tf.name_scope("attention"):
-            h = _attention(h, weights.attention, config.n_heads, config.attention_window)
+            h = _attention(h, weights.attention, config.n_heads, config.attention_window, frame)
+        if config.pooling_layers == "all":
+            with tf.name_scope("layers"):
+                h = tf.concat([*blocks, tf.reshape(h, [1, -1, 1, config.channels])], -1)
+                h = tf.reshape(h, [1, -1, config.pooled_channels])
         with tf.name_scope("pooling_projection"):
             energy = tf.tanh(_dense(h, weights.pooling))
         with tf.name_scope("pooling"):
             scores = tf.matmul(energy, weights.context[:, None])
             # A softmax over the last axis and a product convert to two operators; any other axis to five.
-            pooled = tf.matmul(tf.nn.softmax(tf.transpose(scores, [0, 2, 1])), h)
+            frame_weights = tf.nn.softmax(tf.transpose(scores, [0, 2, 1]))
+            pooled = tf.matmul(frame_weights, h)
+            if config.pooling == "statistics":
+                variance = tf.matmul(frame_weights, tf.math.squared_difference(h, pooled))
+                pooled = tf.concat([pooled, tf.sqrt(variance + DEVIATION_FLOOR)], -1)
         with tf.name_scope("classifier"):
             return {"logits": _dense(tf.squeeze(pooled, 1), weights.classifier)}
 
     return satn
 
 
-def _normalization(features: Tensor, weights: FoldedSATN) -> Tensor:
-    """(1, T, F) to normalised (1, T, F)."""
-    x = features - weights.mean
-    if weights.config.normalization == "utterance":
-        x = x - tf.reduce_mean(x, 1, keepdims=True)
-    elif weights.config.normalization == "running":
-        divisor = _frame_index(x) + (1.0 + weights.config.running_prior_frames)
-        x = x - tf.cumsum(x, 1) / divisor[:, None]
+def _normalization(features: Tensor, weights: FoldedSATN, frame: Tensor) -> Tensor:
+    """(1, T, F) to normalised (1, T, F); `frame` is (T,) 0, 1, 2, ..."""
+    x, mode, bands = features - weights.mean, weights.config.normalization, weights.bands
+    averaged = x if bands is None else tf.matmul(x, bands[:, None] / bands.sum())
+    mean = None
+    if mode in ("level", "utterance"):
+        mean = tf.reduce_mean(averaged, 1, keepdims=True)
+    elif mode in ("running_level", "running"):
+        divisor = tf.reshape(frame + (1.0 + weights.config.running_prior_frames), [1, -1, 1])
+        mean = tf.cumsum(averaged, 1) / divisor
+    if mean is not None:
+        x = x - (mean if bands is None else mean * bands)
     return x * weights.inverse_std
 
 
@@ -105,11 +121,11 @@ def _frame_index(x: Tensor) -> Tensor:
     return tf.cumsum(tf.ones_like(x[0, :, 0]), exclusive=True)
 
 
-def _attention(h: Tensor, attention: Attention, n_heads: int, window: int | None) -> Tensor:
-    """Self-attention, residual and LayerNorm, (1, T, C) to (1, T, C)."""
+def _attention(h: Tensor, attention: Attention, n_heads: int, window: int | None, frame: Tensor) -> Tensor:
+    """Self-attention, residual and LayerNorm, (1, T, C) to (1, T, C); `frame` is (T,) 0, 1, 2, ..."""
     heads = (n_heads, len(attention.norm_scale) // n_heads)
     qkv = _dense(h, attention.query_key_value)
-    y = _whole_utterance(qkv, heads) if window is None else _windowed(qkv, heads, window)
+    y = _whole_utterance(qkv, heads) if window is None else _windowed(qkv, heads, window, frame)
     h = h + _dense(y, attention.output)
     with tf.name_scope("layer_norm"):
         mean = tf.reduce_mean(h, -1, keepdims=True)
@@ -127,7 +143,7 @@ def _whole_utterance(qkv: Tensor, heads: tuple[int, int]) -> Tensor:
     return tf.reshape(tf.transpose(y, [1, 0, 2]), [1, -1, n_heads * size])
 
 
-def _windowed(qkv: Tensor, heads: tuple[int, int], window: int) -> Tensor:
+def _windowed(qkv: Tensor, heads: tuple[int, int], window: int, frame: Tensor) -> Tensor:
     """Every frame attends to the last `window` frames, in N tiles; (1, T, 3C) to (1, T, C).
 
     No shape depends on a computed value, only on the shape of the input: so LiteRT plans its memory once per length,
@@ -135,7 +151,6 @@ def _windowed(qkv: Tensor, heads: tuple[int, int], window: int) -> Tensor:
     """
     (n_heads, size), tiles = heads, Tiles.of_window(window)
     rows = tf.reshape(qkv, [-1, size])  # row: (frame, q/k/v, head)
-    frame = _frame_index(qkv)
     first, last = frame[:: tiles.queries][:, None], frame[-1]
     query_frame = first + np.arange(tiles.queries, dtype=np.float32)
     key_frame = first + np.arange(-tiles.history, tiles.queries, dtype=np.float32)

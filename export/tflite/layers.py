@@ -111,6 +111,8 @@ def _tensors(operators: Mapping[str, _Operator], n_blocks: int, path: Path) -> d
     for i in range(n_blocks):
         found[f"encoder.tcn.blocks.{i}.conv1"] = rectified(3 * i).output
         found[f"encoder.tcn.blocks.{i}"] = rectified(3 * i + 2).output
-    projection, pooling = made_by("attention/MatMul_3"), made_by("pooling/MatMul_1")
+    projection, mean = made_by("attention/MatMul_3"), made_by("pooling/MatMul_1")
     found |= {f"{attention}.attend": projection.inputs[0], f"{attention}.output": projection.output}
-    return found | {attention: pooling.inputs[1], "pooling": pooling.output}
+    # Pooling looks at attention alone or beside the blocks, and gives the mean alone or beside the deviation.
+    found[attention] = made_by("layers/Reshape").inputs[0] if "layers/concat" in operators else mean.inputs[1]
+    return found | {"pooling": operators.get("pooling/concat", mean).output}

@@ -2,11 +2,14 @@
 
 In int8 is the TCN (convolutions, padding, residual sums) and the projections of attention and pooling. In float32
 stay the input normalisation, the attention scores and their softmax (int8 has a fixed scale of 1/256 there),
-LayerNorm, the pooling's softmax, and the classifier; input and output are float32.
+LayerNorm, the pooling's softmax, mean and deviation, and the classifier; input and output are float32. Where all blocks
+are pooled, what is pooled of them is dequantized, and the next block goes on from the integers.
 
 Measured with the preset edge as the demo trains it: on 192 synthetic utterances of voices it had not seen, mean logit
 error 0.007, largest 0.05, all decisions equal; on 270 clips of another language and of people, 0.014, 0.11 and 99.3 %
 (logits of deviation 1.4 both times). Attention's projections in float32 gain 0.002 and cost up to a fifth of the speed.
+With mean and deviation of all layers (tests' model, two seeds, 90 utterances), the mean logit error is 0.3 % of the
+logits' deviation, the largest 1.6 %, all decisions equal.
 Against float32 in the same runtime, one thread on x86-64, 300 to 500 frames: 1.9 to 2.1 times as fast with 64 channels.
 """
 

@@ -1,4 +1,4 @@
-"""Attentive pooling: a learned weighted mean over the real frames."""
+"""Attentive pooling: a learned weighted mean, and the deviation from it, over the real frames of several layers."""
 
 from satn_fast.kernels.attentive_pool.op import attentive_pool
 from satn_fast.kernels.attentive_pool.reference import DEVIATION_FLOOR

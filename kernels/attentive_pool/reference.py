@@ -7,7 +7,7 @@ from torch import Tensor
 
 from satn_fast.kernels.lengths import frame_mask, zero_padded
 
-# Added to the variance before the square root, whose slope at zero is infinite.
+# Added to a variance before its square root, whose slope at zero is infinite.
 DEVIATION_FLOOR = 1e-5
 
 
@@ -21,20 +21,20 @@ def attentive_pool(
     deviation: bool = False,
 ) -> tuple[Tensor, Tensor]:
     """See `satn_fast.functional.attentive_pool`."""
-    layers = [h] if isinstance(h, Tensor) else list(h)
-    x = zero_padded(torch.cat(layers, -1), lengths)
-    scores = torch.tanh(x @ weight.T + bias) @ context
+    h = zero_padded(h if isinstance(h, Tensor) else torch.cat(tuple(h), -1), lengths)
+    scores = torch.tanh(h @ weight.T + bias) @ context
     if lengths is not None:
-        padded = ~frame_mask(lengths, x.shape[1])
+        padded = ~frame_mask(lengths, h.shape[1])
         # The second fill turns rows without any frame (softmax gives NaN there) into zeros.
         weights = scores.masked_fill(padded, -torch.inf).softmax(-1).masked_fill(padded, 0.0)
     else:
         weights = scores.softmax(-1)
-    mean = torch.einsum("bt,btc->bc", weights, x)
+    mean = torch.einsum("bt,btc->bc", weights, h)
     if not deviation:
         return mean, weights
-    variance = torch.einsum("bt,btc->bc", weights, (x - mean[:, None]).square())
-    spread = torch.sqrt(variance + DEVIATION_FLOOR)
+    variance = torch.einsum("bt,btc->bc", weights, (h - mean[:, None]).square())
+    spread = (variance + DEVIATION_FLOOR).sqrt()
     if lengths is not None:
-        spread = torch.where(lengths[:, None] > 0, spread, 0.0)
-    return torch.cat([mean, spread], 1), weights
+        # Without frames there is no deviation, the floor's root included.
+        spread = torch.where((lengths > 0)[:, None], spread, 0.0)
+    return torch.cat([mean, spread], -1), weights

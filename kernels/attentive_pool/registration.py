@@ -15,85 +15,95 @@ from satn_fast.kernels.registration import implementation_for, register_gradient
 
 @torch.library.custom_op("satn_fast::attentive_pool", mutates_args=())
 def attentive_pool(
-    h: Tensor, weight: Tensor, bias: Tensor, context: Tensor, lengths: Tensor | None
+    layers: list[Tensor], weight: Tensor, bias: Tensor, context: Tensor, lengths: Tensor | None, deviation: bool
 ) -> tuple[Tensor, Tensor]:
-    """The pooled (B, C) and the weights (B, T), in float32 whatever the dtype of the inputs.
+    """The pooled (B, C) or (B, 2C) and the weights (B, T), in float32 whatever the dtype of the inputs.
 
     Args:
-        h: (B, T, C).
+        layers: (B, T, C_l) each, C = sum C_l.
         weight: (A, C).
         bias: (A,).
         context: (A,).
         lengths: (B,) integers or `None`.
+        deviation: Whether the deviations follow the means.
     """
-    pooled, weights = implementation_for(h, triton_backend, torch_backend).forward(h, weight, bias, context, lengths)
+    pooled, weights = implementation_for(layers[0], triton_backend, torch_backend).forward(
+        layers, weight, bias, context, lengths, deviation
+    )
     return pooled, weights
 
 
 @attentive_pool.register_fake
-def _(h: Tensor, weight: Tensor, bias: Tensor, context: Tensor, lengths: Tensor | None) -> tuple[Tensor, Tensor]:
-    batch, n_frames, channels = h.shape
-    return h.new_empty(batch, channels, dtype=torch.float32), h.new_empty(batch, n_frames, dtype=torch.float32)
+def _(
+    layers: list[Tensor], weight: Tensor, bias: Tensor, context: Tensor, lengths: Tensor | None, deviation: bool
+) -> tuple[Tensor, Tensor]:
+    batch, n_frames, _ = layers[0].shape
+    pooled = weight.new_empty(batch, (1 + deviation) * weight.shape[1], dtype=torch.float32)
+    return pooled, weight.new_empty(batch, n_frames, dtype=torch.float32)
 
 
 @torch.library.custom_op("satn_fast::attentive_pool_backward", mutates_args=())
 def attentive_pool_backward(
     dpooled: Tensor,
     dweights: Tensor | None,
-    h: Tensor,
+    layers: list[Tensor],
     weight: Tensor,
     bias: Tensor,
     context: Tensor,
     lengths: Tensor | None,
     pooled: Tensor,
     weights: Tensor,
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Gradients of h, weight, bias and context.
+) -> tuple[list[Tensor], Tensor, Tensor, Tensor]:
+    """Gradients of the layers, weight, bias and context.
 
     Args:
-        dpooled: (B, C) float32 gradient of the pooled vectors.
+        dpooled: (B, C) or (B, 2C) float32 gradient of the pooled vectors.
         dweights: (B, T) float32 gradient of the weights, or `None`: zero.
-        h: (B, T, C).
+        layers: (B, T, C_l) each.
         weight: (A, C).
         bias: (A,).
         context: (A,).
         lengths: (B,) integers or `None`.
-        pooled: (B, C) float32 result.
+        pooled: (B, C) or (B, 2C) float32 result.
         weights: (B, T) float32 result.
     """
-    dh, dweight, dbias, dcontext = implementation_for(h, triton_backend, torch_backend).backward(
-        dpooled, dweights, h, weight, bias, context, lengths, pooled, weights
+    dlayers, dweight, dbias, dcontext = implementation_for(layers[0], triton_backend, torch_backend).backward(
+        dpooled, dweights, layers, weight, bias, context, lengths, pooled, weights
     )
-    return dh, dweight, dbias, dcontext
+    return dlayers, dweight, dbias, dcontext
 
 
 @attentive_pool_backward.register_fake
 def _(
     dpooled: Tensor,
     dweights: Tensor | None,
-    h: Tensor,
+    layers: list[Tensor],
     weight: Tensor,
     bias: Tensor,
     context: Tensor,
     lengths: Tensor | None,
     pooled: Tensor,
     weights: Tensor,
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    return h.new_empty(h.shape), weight.new_empty(weight.shape), torch.empty_like(bias), torch.empty_like(context)
+) -> tuple[list[Tensor], Tensor, Tensor, Tensor]:
+    dlayers = [layer.new_empty(layer.shape) for layer in layers]
+    return dlayers, weight.new_empty(weight.shape), torch.empty_like(bias), torch.empty_like(context)
 
 
 def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
+    layers, *others, _ = inputs
     # Most models use the pooled vector alone: no gradient of the weights then, instead of zeros.
     ctx.set_materialize_grads(False)
-    ctx.save_for_backward(*inputs, *output)
+    ctx.save_for_backward(*others, *output, *layers)
 
 
-def _backward(ctx: Any, dpooled: Tensor | None, dweights: Tensor | None) -> tuple[Tensor | None, ...]:
-    *inputs, pooled, weights = ctx.saved_tensors
+def _backward(ctx: Any, dpooled: Tensor | None, dweights: Tensor | None) -> tuple[Any, ...]:
+    weight, bias, context, lengths, pooled, weights, *layers = ctx.saved_tensors
     if dpooled is None:
         dpooled = torch.zeros_like(pooled)
-    gradients = torch.ops.satn_fast.attentive_pool_backward(dpooled, dweights, *inputs, pooled, weights)
-    return *gradients, None
+    dlayers, *dparameters = torch.ops.satn_fast.attentive_pool_backward(
+        dpooled, dweights, layers, weight, bias, context, lengths, pooled, weights
+    )
+    return dlayers, *dparameters, None, None
 
 
 register_gradients(

@@ -63,6 +63,27 @@ FORWARD: Table = {
 _HOPPER_HALF = {128: Tiles(64, 64, 4, 3), 256: Tiles(64, 64, 8, 3), 512: Tiles(32, 32, 8, 2)}
 BACKWARD: Table = {**FORWARD, "hopper": {**FORWARD["hopper"], "half": _HOPPER_HALF}}
 
+# Several layers, or deviations: no tile of h stays on the chip, and backward keeps one more in registers.
+FORWARD_STATISTICS: Table = {
+    **BACKWARD,
+    "ampere": {**BACKWARD["ampere"], "half": {**BACKWARD["ampere"]["half"], 128: Tiles(32, 64, 4, 3)}},
+}
+_AMD_NARROW = {256: Tiles(16, 32, 8, 1)}
+BACKWARD_STATISTICS: Table = {
+    **BACKWARD,
+    "hopper": {**BACKWARD["hopper"], "tf32": {**BACKWARD["hopper"]["tf32"], 128: Tiles(64, 32, 4, 3)}},
+    "ampere": {
+        **BACKWARD["ampere"],
+        "tf32": {**BACKWARD["ampere"]["tf32"], 256: Tiles(32, 16, 8, 2)},
+        "ieee": {**_EXACT, 512: Tiles(16, 16, 8, 1)},
+    },
+    "amd": {
+        **BACKWARD["amd"],
+        "tf32": {**BACKWARD["amd"]["tf32"], **_AMD_NARROW},
+        "ieee": {**BACKWARD["amd"]["ieee"], **_AMD_NARROW},
+    },
+}
+
 
 def tile_for(table: Table, family: str, arithmetic: str, hidden: int) -> Tiles:
     """The tile sizes for a hidden size."""

@@ -20,9 +20,25 @@ def locate_tile(lengths, n_frames, BLOCK_TIME: tl.constexpr):
 
 
 @triton.jit
-def load_matrix(x, rows, columns, n_rows, N_COLUMNS: tl.constexpr):
-    """(rows, columns) of a contiguous (n_rows, N_COLUMNS) matrix; zero outside of it."""
-    place = x + rows.to(tl.int64)[:, None] * N_COLUMNS + columns[None, :]
+def locate_block(step, CHANNELS: tl.constexpr, BLOCK_CHANNELS: tl.constexpr):
+    """Gives the layer and its channels that a step of a loop over the blocks of all layers is about."""
+    n_blocks: tl.constexpr = (CHANNELS + BLOCK_CHANNELS - 1) // BLOCK_CHANNELS
+    return step // n_blocks, step % n_blocks * BLOCK_CHANNELS + tl.arange(0, BLOCK_CHANNELS)
+
+
+@triton.jit
+def pointer_of(layers, layer, LAYERS: tl.constexpr):
+    """The pointer of one of several tensors, by a number known at run time: one loop serves any number of them."""
+    pointer = layers[0]
+    for number in tl.static_range(1, LAYERS):
+        pointer = tl.where(layer == number, layers[number], pointer)
+    return pointer
+
+
+@triton.jit
+def load_matrix(x, rows, columns, n_rows, N_COLUMNS: tl.constexpr, STRIDE: tl.constexpr):
+    """(rows, columns) of a (n_rows, N_COLUMNS) matrix whose rows are STRIDE apart; zero outside of it."""
+    place = x + rows.to(tl.int64)[:, None] * STRIDE + columns[None, :]
     return tl.load(place, mask=(rows < n_rows)[:, None] & (columns < N_COLUMNS)[None, :], other=0.0)
 
 

@@ -33,7 +33,9 @@ def causal_conv1d(
         dilation: Frames between taps, from 1.
         residual: (B, T, Cout), added after dropout, followed by a ReLU; or `None`.
         activation: `"relu"` or `None`, applied before dropout.
-        dropout_p: Probability of zeroing an activation, in [0, 1). Applied whenever it is above 0.
+        dropout_p: Probability of dropping a channel of an utterance, all of its frames, in [0, 1) (spatial dropout:
+            Tompson et al. 2015; Bai et al. 2018, section 3.3). What is kept is divided by `1 - dropout_p`. Applied
+            whenever it is above 0.
         lengths: (B,) integers, the real frames of each row; `None` means all. Padded frames change no output
             and no gradient, and are exactly zero in the result.
 

@@ -24,7 +24,7 @@ def causal_conv1d(
     if activation == "relu":
         y = F.relu(y)
     if dropout_p > 0.0:
-        y = F.dropout(y, dropout_p)
+        y = y * F.dropout(y.new_ones(y.shape[0], 1, y.shape[2]), dropout_p)
     if residual is not None:
         y = F.relu(y + residual)
     return zero_padded(y, lengths)

@@ -42,7 +42,7 @@ def causal_conv1d(
         seed: (1,) int64 for dropout, or `None` where `dropout_p` is 0.
         dilation: Frames between taps.
         relu: Whether the activation is a ReLU.
-        dropout_p: Probability of dropping.
+        dropout_p: Probability of dropping a channel of an utterance.
         keep_active: Needed for gradients where there are both a residual and a ReLU.
     """
     if (seed is None) != (dropout_p == 0.0):
@@ -100,7 +100,7 @@ def causal_conv1d_backward(
         has_residual: Whether a residual was added, and the final ReLU applied.
         dilation: Frames between taps.
         relu: Whether there is an inner ReLU.
-        dropout_p: Probability of dropping.
+        dropout_p: Probability of dropping a channel of an utterance.
         wanted: Which of the four gradients to compute.
     """
     dx, dweight, dbias, dresidual = implementation_for(x, triton_backend, torch_backend).backward(

@@ -10,7 +10,7 @@ class Settings:
     Args:
         dilation: Frames between taps.
         relu: Whether the activation is a ReLU, or there is none.
-        dropout_p: Probability of dropping.
+        dropout_p: Probability of dropping a channel.
     """
 
     dilation: int = 1
@@ -19,5 +19,5 @@ class Settings:
 
     @property
     def keep_scale(self) -> float:
-        """What dropout multiplies the elements with that it keeps."""
+        """What dropout multiplies the channels with that it keeps."""
         return 1.0 / (1.0 - self.dropout_p)

@@ -54,7 +54,7 @@ def causal_conv1d_backward_epilogue_kernel(
             passes = (bits[:, :, None] >> tl.arange(0, 8)[None, None, :]) & 1
             grad = tl.where(passes.reshape(BLOCK_ROWS, BLOCK_OUT) != 0, grad, 0.0)
         if seed is not None:
-            grad = tl.where(is_kept(seed, rows, channels, drop_below), grad * keep_scale, 0.0)
+            grad = tl.where(is_kept(seed, rows // n_frames, channels, drop_below), grad * keep_scale, 0.0)
         tl.store(gradient + element, grad.to(gradient.dtype.element_ty), mask=exists)
 
 

@@ -45,20 +45,21 @@ def _mix(h):
 
 
 @triton.jit
-def is_kept(seed, rows, channels, drop_below):
-    """The dropout mask of a tile: a function of the seed and of (row, channel) alone, whatever the tile.
+def is_kept(seed, utterances, channels, drop_below):
+    """The dropout mask of a tile: a function of the seed and of (utterance, channel) alone, whatever the tile.
 
-    Rows and channels are mixed apart, then each element once more: ten instructions an element, where Philox takes a
-    hundred and would take longer than the convolution.
+    A channel is kept or dropped for all frames of an utterance. Utterances and channels are mixed apart, then each
+    element once more: ten instructions an element, where Philox takes a hundred and would take longer than the
+    convolution.
 
     Args:
         seed: (1,) int64.
-        rows: (BLOCK_ROWS,) rows.
+        utterances: (BLOCK_ROWS,) the utterance of each row.
         channels: (BLOCK_OUT,) channels.
         drop_below: Probability of dropping times 2**31.
     """
     key = tl.load(seed)
-    row_key = _mix(rows.to(tl.uint32) ^ (key >> 32).to(tl.uint32))
+    utterance_key = _mix(utterances.to(tl.uint32) ^ (key >> 32).to(tl.uint32))
     channel_key = _mix(channels.to(tl.uint32) ^ key.to(tl.uint32))
-    h = _mix(row_key[:, None] ^ channel_key[None, :])
+    h = _mix(utterance_key[:, None] ^ channel_key[None, :])
     return (h >> 1).to(tl.int32) >= drop_below

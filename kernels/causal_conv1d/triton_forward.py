@@ -98,7 +98,7 @@ def causal_conv1d_forward_kernel(
     if RELU:
         acc = tl.where(acc < 0, 0.0, acc)  # NaN stays NaN, unlike in a maximum
     if seed is not None:
-        acc = tl.where(is_kept(seed, rows, channels, drop_below), acc * keep_scale, 0.0)
+        acc = tl.where(is_kept(seed, rows // n_frames, channels, drop_below), acc * keep_scale, 0.0)
     if residual is not None:
         if DESCRIPTORS:
             acc += residual.load([row_tile * BLOCK_ROWS, first_channel]).to(tl.float32)

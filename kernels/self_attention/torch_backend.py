@@ -26,16 +26,27 @@ def self_attention(
 ) -> Tensor:
     """See `satn_fast.functional.self_attention`."""
     q, k, v = (zero_padded(tensor, lengths) for tensor in (q, k, v))
+    return zero_padded(unmasked_self_attention(q, k, v, lengths=lengths, window=window, scale=scale), lengths)
+
+
+def unmasked_self_attention(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    *,
+    lengths: Tensor | None = None,
+    window: int | None = None,
+    scale: float | None = None,
+) -> Tensor:
+    """The same where padding is finite; what it gives at padded frames means nothing and must get no gradient."""
     # A causal window never looks at padding, which stands after the real frames: it needs no lengths.
     if window is not None and tiles_pay(q.shape[1], window):
-        y = _in_tiles(q, k, v, window, scale)
-    elif window is not None:
-        y = _whole_map(q, k, v, visible_keys(q, None, window), scale)
-    else:
-        # A row without frames would have nothing to attend to (NaN); it looks at its first, zeroed frame.
-        visible = None if lengths is None else frame_mask(lengths.clamp(min=1), q.shape[1])[:, None, None, :]
-        y = _whole_map(q, k, v, visible, scale)
-    return zero_padded(y, lengths)
+        return _in_tiles(q, k, v, window, scale)
+    if window is not None:
+        return _whole_map(q, k, v, visible_keys(q, None, window), scale)
+    # A row without frames would have nothing to attend to (NaN); it looks at its first frame.
+    visible = None if lengths is None else frame_mask(lengths.clamp(min=1), q.shape[1])[:, None, None, :]
+    return _whole_map(q, k, v, visible, scale)
 
 
 def tiles_pay(n_frames: int, window: int) -> bool:

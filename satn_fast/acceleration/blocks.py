@@ -62,15 +62,20 @@ def current_weight(conv: nn.Conv1d) -> Tensor:
 
 def convolved(conv: nn.Conv1d, dropout: nn.Dropout, x: Tensor, residual: Tensor | None = None) -> Tensor:
     """Convolution, ReLU, dropout and, with `residual`, addition and ReLU. (B, T, Cin) to (B, T, Cout)."""
-    return functional.causal_conv1d(
+    drops = dropout.training and dropout.p > 0.0
+    y = functional.causal_conv1d(
         x,
         current_weight(conv),
         conv.bias,
         dilation=conv.dilation[0],
-        residual=residual,
+        residual=None if drops else residual,
         activation="relu",
-        dropout_p=dropout.p if dropout.training else 0.0,
     )
+    if not drops:
+        return y
+    # The library drops elements, the fused convolution would drop whole channels.
+    y = dropout(y)
+    return y if residual is None else F.relu(y + residual)
 
 
 def is_worthwhile(x: Tensor) -> bool:

@@ -72,9 +72,11 @@ def train(
 
         satn-fast train emotions.csv --source runs/source --transfer both --output runs/transfer --seed 1
 
-        satn-fast train emotions.csv --leave-out speaker --seeds 5 --output runs/folds
+        satn-fast train emotions.csv --leave-out speaker --seeds 5 --jobs 4 --output runs/folds
 
-        satn-fast train emotions.csv --config runs/emotion/run.yaml --epochs 40 --output runs/longer
+        satn-fast train emotions.csv --folds published.csv --output runs/published
+
+        satn-fast train emotions.csv --config runs/emotion/run.yaml --steps 6000 --output runs/longer
 
         torchrun --nnodes 2 --nproc-per-node 8 $(which satn-fast) train emotions.csv --nodes 2 --devices 8 -o runs/large
     """

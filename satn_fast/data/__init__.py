@@ -1,6 +1,7 @@
 """Corpora: manifests of utterances, splits by speaker, and a synthetic corpus."""
 
 from satn_fast.data.characters import character_inventory, read_characters
+from satn_fast.data.folds import FoldsError, column_folds, read_folds
 from satn_fast.data.in_memory import from_dataset
 from satn_fast.data.manifest import ManifestError, Utterance, read_manifest, write_manifest
 from satn_fast.data.phonemes import PHONEMES, phoneme_inventory, read_phonemes
@@ -17,17 +18,20 @@ from satn_fast.data.synthesis import CorpusError, render_corpus
 __all__ = [
     "PHONEMES",
     "CorpusError",
+    "FoldsError",
     "ManifestError",
     "SpeakerOverlapWarning",
     "Split",
     "Utterance",
     "character_inventory",
     "check_speaker_overlap",
+    "column_folds",
     "draw_speakers",
     "from_dataset",
     "leave_one_speaker_out",
     "phoneme_inventory",
     "read_characters",
+    "read_folds",
     "read_manifest",
     "read_phonemes",
     "render_corpus",

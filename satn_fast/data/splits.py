@@ -84,7 +84,7 @@ def split_by_speaker(
     test = _given("test_speakers", test_speakers, counts)
     validation = _given("validation_speakers", validation_speakers, counts)
     if common := sorted(set(test) & set(validation)):
-        raise ValueError(f"speakers {_listing(common)} are both test and validation speakers; give each one role")
+        raise ValueError(f"speakers {listing(common)} are both test and validation speakers; give each one role")
     n_test = len(test) or max(1, round(test_fraction * len(counts)))
     n_validation = len(validation) or max(1, round(validation_fraction * len(counts)))
     if len(counts) < 3 or n_test + n_validation >= len(counts):
@@ -118,7 +118,7 @@ def draw_speakers(utterances: Sequence[Utterance], fraction: float, seed: int = 
     """
     counts = _label_counts(utterances)
     if len(counts) < 2:
-        raise ValueError(f"the only speaker is {_listing(list(counts))}; two are needed to draw one and keep one")
+        raise ValueError(f"the only speaker is {listing(list(counts))}; two are needed to draw one and keep one")
     count = min(max(1, round(fraction * len(counts))), len(counts) - 1)
     return _draw(counts, [], [], 0, count, np.random.default_rng(seed))[1]
 
@@ -149,7 +149,7 @@ def leave_one_speaker_out(utterances: Sequence[Utterance]) -> Iterator[Split]:
     if len(speakers) < 3:
         raise ValueError(
             "leaving one speaker out needs three speakers (test, validation, training), "
-            f"the corpus has {len(speakers)}: {_listing(speakers)}; add speakers"
+            f"the corpus has {len(speakers)}: {listing(speakers)}; add speakers"
         )
     for index, speaker in enumerate(speakers):
         others = speakers[index + 1 :] + speakers[:index]
@@ -180,7 +180,7 @@ def check_speaker_overlap(a: Iterable[Utterance | str], b: Iterable[Utterance | 
     common = sorted(first & second)
     if common:
         warnings.warn(
-            f"{len(common)} speakers are in both parts: {_listing(common)}. Scores on known speakers are too good; "
+            f"{len(common)} speakers are in both parts: {listing(common)}. Scores on known speakers are too good; "
             "split by speaker (satn_fast.data.split_by_speaker)",
             SpeakerOverlapWarning,
             stacklevel=2,
@@ -205,9 +205,9 @@ def _given(name: str, speakers: Iterable[str] | None, known: Mapping[str, object
     if not chosen:
         raise ValueError(f"{name} is empty; name at least one speaker, or pass None to have them drawn")
     if unknown := sorted(set(chosen) - set(known)):
-        raise ValueError(f"{name}: {_listing(unknown)} not in the corpus, which has {_listing(list(known))}")
+        raise ValueError(f"{name}: {listing(unknown)} not in the corpus, which has {listing(list(known))}")
     if len(set(chosen)) < len(chosen):
-        raise ValueError(f"{name}: a speaker is named twice in {_listing(chosen)}")
+        raise ValueError(f"{name}: a speaker is named twice in {listing(chosen)}")
     return chosen
 
 
@@ -261,7 +261,7 @@ def _assign(utterances: Sequence[Utterance], test: set[str], validation: set[str
     )
 
 
-def _listing(names: Sequence[str]) -> str:
+def listing(names: Sequence[str]) -> str:
     """A few names, and how many more there are."""
     shown = ", ".join(names[:8])
     return shown if len(names) <= 8 else f"{shown} and {len(names) - 8} more"

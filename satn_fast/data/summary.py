@@ -79,7 +79,8 @@ def inspect_corpus(
 
     Args:
         utterances: The corpus.
-        problems: Told of files that are damaged and of utterances that lie outside of their file.
+        problems: Told of files that are damaged and of utterances that lie outside of their file; where it skips such,
+            also of silent files, which otherwise stay and are warned of by `summarise`.
         headers_only: Whether to read no samples, which is faster and finds neither clipping nor silence.
         progress: Called with the number of files done and of all.
 
@@ -90,7 +91,11 @@ def inspect_corpus(
     found: dict[Path, Inspection] = {}
     for done, file in enumerate(files, start=1):
         try:
-            found[file] = inspect_audio(file, headers_only=headers_only)
+            inspection = inspect_audio(file, headers_only=headers_only)
+            if inspection.silent and problems.skip:
+                problems.report(f"{file}: is silent (below -60 dB); record it again, or leave it out")
+            else:
+                found[file] = inspection
         except (AudioError, OSError) as error:
             problems.report(" ".join(str(error).split()))
         progress(done, len(files))
@@ -224,7 +229,7 @@ def _audio_warnings(inspections: Mapping[Path, Inspection], sample_rate: int) ->
         ("have several channels", lambda found: found.channels > 1, "mix them to mono, training refuses them"),
         ("are clipped", lambda found: bool(found.clipped), "record them with less gain, or leave them out"),
         ("are shorter than one frame (25 ms)", lambda found: found.duration < 0.025, "leave them out"),
-        ("are silent (below -60 dB)", lambda found: found.silent, "leave them out"),
+        ("are silent (below -60 dB)", lambda found: found.silent, "leave them out with --on-error skip"),
     )
     for what, applies, remedy in kinds:
         if files := [str(file) for file, found in inspections.items() if applies(found)]:

@@ -17,7 +17,7 @@ from satn_fast._lazy import lazy_attributes
 
 if TYPE_CHECKING:
     from satn_fast.evaluation.metrics import Metrics, evaluate, score
-    from satn_fast.training.augmentation import MelWarp, SpecAugment, utterance_keys
+    from satn_fast.training.augmentation import Equalizer, MelWarp, SpecAugment, utterance_keys
     from satn_fast.training.cache import CacheError, CacheWarning, FeatureCache
     from satn_fast.training.dataset import Batch, FeatureDataset, batches
     from satn_fast.training.emotion import train_emotion
@@ -37,6 +37,7 @@ _HOMES = {
     "Batch": "satn_fast.training.dataset",
     "CacheError": "satn_fast.training.cache",
     "CacheWarning": "satn_fast.training.cache",
+    "Equalizer": "satn_fast.training.augmentation",
     "FeatureCache": "satn_fast.training.cache",
     "FeatureDataset": "satn_fast.training.dataset",
     "Hardware": "satn_fast.training.options",
@@ -68,6 +69,7 @@ __all__ = [
     "Batch",
     "CacheError",
     "CacheWarning",
+    "Equalizer",
     "FeatureCache",
     "FeatureDataset",
     "Hardware",

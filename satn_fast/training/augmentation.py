@@ -1,4 +1,4 @@
-"""Changes of features while training: other vocal tracts, and bands and stretches of time that are hidden.
+"""Changes of features while training: other vocal tracts, other microphones, and bands and times that are hidden.
 
 What an utterance becomes depends on its key (`utterance_keys`) alone: not on its batch, its place there, or the device.
 """
@@ -9,19 +9,27 @@ from dataclasses import dataclass
 from typing import Protocol, TypeAlias
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from satn_fast.config import FEATURE_ORDERS
+from satn_fast.kernels.lengths import zero_padded
 
-# Gives (B,) uniform numbers in [0, 1): the number `index` of each utterance.
-Draw: TypeAlias = Callable[[int], Tensor]
+# Gives (B, count) uniform numbers in [0, 1): those from `first` on of each utterance.
+Draw: TypeAlias = Callable[[int, int], Tensor]
 
 # Slaney's scale is linear up to 1000 Hz, 15 Mel, and logarithmic from there, 27 Mel for each factor of 6.4.
 _SLANEY_HZ = 1000.0
 _SLANEY_LOG = math.log(6.4) / 27 * 15
 
-# Which number of an utterance's sequence the warp takes; SpecAugment takes the first ones.
+# Which numbers of an utterance's sequence each takes; SpecAugment takes the first ones.
 _DRAWS_OF_WARP = 1 << 20
+_DRAWS_OF_EQUALIZER = 2 << 20
+DRAWS_OF_CROP = 3 << 20
+DRAWS_OF_VERSION = 4 << 20
+
+# Values of a random equalizer, with straight lines between them.
+_KNOTS = 5
 
 # Two to the 64th over the golden ratio, as a signed integer.
 _GOLDEN = 0x9E3779B97F4A7C15 - (1 << 64)
@@ -30,8 +38,8 @@ _GOLDEN = 0x9E3779B97F4A7C15 - (1 << 64)
 class Augmentation(Protocol):
     """Changes a batch of features; see `SpecAugment.keyed`."""
 
-    def keyed(self, features: Tensor, lengths: Tensor, keys: Tensor) -> Tensor:
-        """(B, T, F) features with (B,) lengths and keys to new (B, T, F) ones."""
+    def keyed(self, features: Tensor, lengths: Tensor | None, keys: Tensor) -> Tensor:
+        """(B, T, F) features with (B,) lengths (`None`: all are real) and keys to new (B, T, F) ones."""
 
 
 @dataclass(frozen=True)
@@ -45,36 +53,44 @@ class SpecAugment:
         band_share: Widest mask, as a share of the bands.
         time_masks: Masks over time per utterance.
         time_share: Longest mask, as a share of the utterance's frames.
+
+    Raises:
+        ValueError: A share is outside [0, 1].
     """
 
     band_masks: int = 2
-    band_share: float = 0.2
+    band_share: float = 0.1
     time_masks: int = 2
-    time_share: float = 0.15
+    time_share: float = 0.1
 
-    def __call__(self, features: Tensor, lengths: Tensor, generator: torch.Generator) -> Tensor:
+    def __post_init__(self) -> None:
+        for name in ("band_share", "time_share"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"{name} is {getattr(self, name)}; give a share in [0, 1]")
+
+    def __call__(self, features: Tensor, lengths: Tensor | None, generator: torch.Generator) -> Tensor:
         """Masks a batch.
 
         Args:
             features: (B, T, F) with zeros in padded frames.
-            lengths: (B,) real frames.
+            lengths: (B,) real frames; `None` means all.
             generator: Source of randomness.
 
         Returns:
             A new (B, T, F) tensor.
         """
 
-        def draw(index: int) -> Tensor:
-            return torch.rand(len(lengths), generator=generator, device=generator.device).to(features.device)
+        def draw(first: int, count: int) -> Tensor:
+            return torch.rand(len(features), count, generator=generator, device=generator.device).to(features.device)
 
         return self._masked(features, lengths, draw)
 
-    def keyed(self, features: Tensor, lengths: Tensor, keys: Tensor) -> Tensor:
+    def keyed(self, features: Tensor, lengths: Tensor | None, keys: Tensor) -> Tensor:
         """Masks a batch by a key for each utterance, whatever the batch it is in, its place, and the device.
 
         Args:
             features: (B, T, F) with zeros in padded frames.
-            lengths: (B,) real frames.
+            lengths: (B,) real frames; `None` means all.
             keys: (B,) int64, from `utterance_keys`.
 
         Returns:
@@ -88,15 +104,19 @@ class SpecAugment:
             True
         """
         keys = keys.to(features.device)
-        return self._masked(features, lengths, lambda index: _uniform(keys, index))
+        return self._masked(features, lengths, lambda first, count: uniform(keys, first, count))
 
-    def _masked(self, features: Tensor, lengths: Tensor, draw: Draw) -> Tensor:
-        batch, n_frames, n_features = features.shape
-        n_bands = n_features // FEATURE_ORDERS
-        bands = torch.full((batch,), n_bands, device=features.device)
-        hidden_bands = _spans(bands, n_bands, self.band_masks, self.band_share, draw, 0)
-        hidden_frames = _spans(lengths, n_frames, self.time_masks, self.time_share, draw, 2 * self.band_masks)
-        hidden = hidden_bands.repeat(1, FEATURE_ORDERS)[:, None, :] | hidden_frames[:, :, None]
+    def _masked(self, features: Tensor, lengths: Tensor | None, draw: Draw) -> Tensor:
+        n_frames, n_bands = features.shape[1], features.shape[2] // FEATURE_ORDERS
+        drawn = draw(0, 2 * (self.band_masks + self.time_masks))
+        of_bands, of_time = drawn[:, : 2 * self.band_masks], drawn[:, 2 * self.band_masks :]
+        hidden_bands = _spans(n_bands, n_bands, self.band_share, of_bands).repeat(1, FEATURE_ORDERS)
+        if lengths is None:
+            hidden_frames = _spans(n_frames, n_frames, self.time_share, of_time)
+            mean = features.mean(1, keepdim=True)
+            return torch.where(hidden_bands[:, None, :] | hidden_frames[:, :, None], mean, features)
+        hidden_frames = _spans(lengths[:, None], n_frames, self.time_share, of_time)
+        hidden = hidden_bands[:, None, :] | hidden_frames[:, :, None]
         real = torch.arange(n_frames, device=features.device)[None, :, None] < lengths[:, None, None]
         mean = features.sum(1, keepdim=True) / lengths.clamp(min=1)[:, None, None]
         return torch.where(hidden & real, mean, features)
@@ -125,7 +145,7 @@ class MelWarp:
         torch.Size([2, 50, 12])
     """
 
-    largest: float = 0.15
+    largest: float = 0.1
     low_hz: float = 20.0
     high_hz: float = 8000.0
     mel_scale: str = "htk"
@@ -134,7 +154,7 @@ class MelWarp:
         if not 0 <= self.largest < 1:
             raise ValueError(f"largest is {self.largest}; give a number in [0, 1)")
 
-    def keyed(self, features: Tensor, lengths: Tensor, keys: Tensor) -> Tensor:
+    def keyed(self, features: Tensor, lengths: Tensor | None, keys: Tensor) -> Tensor:
         """Warps a batch by a key for each utterance.
 
         Args:
@@ -145,7 +165,7 @@ class MelWarp:
         Returns:
             A new (B, T, F) tensor.
         """
-        drawn = _uniform(keys.to(features.device), _DRAWS_OF_WARP)
+        drawn = uniform(keys.to(features.device), _DRAWS_OF_WARP, 1)[:, 0]
         factors = torch.exp((2.0 * drawn - 1.0) * self.largest)
         batch, n_frames, n_features = features.shape
         n_bands = n_features // FEATURE_ORDERS
@@ -160,8 +180,8 @@ class MelWarp:
         centres = self._hz(low + (high - low) * steps / (n_bands + 1))
         mel = self._mel(factors[:, None] * centres)
         position = ((mel - low) / (high - low) * (n_bands + 1) - 1).clamp(0, n_bands - 1)
-        distance = (position[:, :, None] - torch.arange(n_bands, device=factors.device)).abs()
-        return torch.clamp(1 - distance, min=0)
+        distance = position[:, :, None] - torch.arange(n_bands, device=factors.device)
+        return distance.abs_().neg_().add_(1.0).clamp_(min=0.0)
 
     def _mel(self, hz: Tensor) -> Tensor:
         if self.mel_scale == "htk":
@@ -176,12 +196,63 @@ class MelWarp:
         return torch.where(mel < _SLANEY_HZ, mel, above)
 
 
-def utterance_keys(indices: Tensor, epoch: int, seed: int) -> Tensor:
-    """Keys of utterances in an epoch, for `SpecAugment.keyed`.
+@dataclass(frozen=True)
+class Equalizer:
+    """Colours every utterance, as another microphone, or another room, would: a random smooth curve over the bands.
+
+    A curve through random values at five bands, equally far apart, is added to the static features. Deltas stay: what
+    is the same in every frame has none.
+
+    Attributes:
+        deviation: Of the values at the five bands, which are normal, in units of the natural logarithm; 0.3 are 1.3 dB
+            of energy.
+
+    Raises:
+        ValueError: `deviation` is negative or not finite.
+
+    Example:
+        >>> x, keys = torch.zeros(1, 50, 12), utterance_keys(torch.tensor([7]), epoch=1, seed=0)
+        >>> coloured = Equalizer(0.3).keyed(x, None, keys)
+        >>> bool(coloured[0, 0, :4].any()), bool(coloured[..., 4:].any())
+        (True, False)
+    """
+
+    deviation: float = 0.3
+
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.deviation) and self.deviation >= 0):
+            raise ValueError(f"deviation is {self.deviation}; give a number from 0")
+
+    def keyed(self, features: Tensor, lengths: Tensor | None, keys: Tensor) -> Tensor:
+        """Colours a batch by a key for each utterance.
+
+        Args:
+            features: (B, T, F) with zeros in padded frames.
+            lengths: (B,) real frames; `None` means all.
+            keys: (B,) int64, from `utterance_keys`.
+
+        Returns:
+            A new (B, T, F) tensor.
+        """
+        curves = self.curves(keys.to(features.device), features.shape[2] // FEATURE_ORDERS).to(features.dtype)
+        added = F.pad(curves, (0, features.shape[2] - curves.shape[1]))[:, None, :]
+        return features + (added if lengths is None else zero_padded(added.expand_as(features), lengths))
+
+    def curves(self, keys: Tensor, n_bands: int) -> Tensor:
+        """(B, n_bands) what is added to each band."""
+        drawn = uniform(keys, _DRAWS_OF_EQUALIZER, 2 * _KNOTS)
+        # Box and Muller's transform; 1 - u, because the logarithm of 0 is infinite.
+        radius = torch.sqrt(-2.0 * torch.log1p(-drawn[:, :_KNOTS]))
+        knots = self.deviation * radius * torch.cos(2.0 * math.pi * drawn[:, _KNOTS:])
+        return F.interpolate(knots[:, None], size=n_bands, mode="linear", align_corners=True)[:, 0]
+
+
+def utterance_keys(indices: Tensor, epoch: int | Tensor, seed: int) -> Tensor:
+    """Keys of utterances in an epoch, for `SpecAugment.keyed` and its like.
 
     Args:
         indices: (B,) int64, which utterances.
-        epoch: Other epochs have other keys.
+        epoch: Other epochs have other keys: the number of the pass over the training utterances, or (B,) of them.
         seed: Other seeds have other keys.
 
     Returns:
@@ -190,9 +261,11 @@ def utterance_keys(indices: Tensor, epoch: int, seed: int) -> Tensor:
     return _mixed(_mixed(_mixed(torch.full_like(indices, _signed(seed))) + epoch) + indices)
 
 
-def _uniform(keys: Tensor, index: int) -> Tensor:
-    """(B,) float32 in [0, 1): the number `index` of each key's sequence. The same on every device."""
-    return _shifted(_mixed(keys + _signed((index + 1) * _GOLDEN)), 40).float() * 2.0**-24
+def uniform(keys: Tensor, first: int, count: int) -> Tensor:
+    """(B, count) float32 in [0, 1): the numbers from `first` on of each key's sequence. The same on every device."""
+    steps = [_signed((index + 1) * _GOLDEN) for index in range(first, first + count)]
+    numbers = _mixed(keys[:, None] + torch.tensor(steps, dtype=torch.int64, device=keys.device))
+    return _shifted(numbers, 40).float() * 2.0**-24
 
 
 def _mixed(x: Tensor) -> Tensor:
@@ -213,12 +286,12 @@ def _shifted(x: Tensor, bits: int) -> Tensor:
     return (x >> bits) & ((1 << (64 - bits)) - 1)
 
 
-def _spans(sizes: Tensor, width: int, count: int, share: float, draw: Draw, first: int) -> Tensor:
-    """(B, width) bool, true inside `count` random spans of up to `share` of each row's size."""
-    positions = torch.arange(width, device=sizes.device)
-    covered = torch.zeros(len(sizes), width, dtype=torch.bool, device=sizes.device)
-    for mask in range(count):
-        length = draw(first + 2 * mask) * share * sizes
-        start = draw(first + 2 * mask + 1) * (sizes - length)
-        covered |= (positions >= start[:, None]) & (positions < (start + length)[:, None])
-    return covered
+def _spans(sizes: Tensor | int, width: int, share: float, drawn: Tensor) -> Tensor:
+    """(B, width) bool, true inside random spans of up to `share` of each row's size (B, 1).
+
+    `drawn` (B, 2 * spans) holds length and place of each span.
+    """
+    lengths = drawn[:, 0::2] * share * sizes
+    starts = drawn[:, 1::2] * (sizes - lengths)
+    positions = torch.arange(width, device=drawn.device)[:, None]
+    return ((positions >= starts[:, None]) & (positions < (starts + lengths)[:, None])).any(-1)

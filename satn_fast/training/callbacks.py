@@ -1,22 +1,78 @@
-"""What training remembers and tells: every epoch's figures, the best weights, and where its time went."""
+"""What training remembers and tells: the average of its weights, every epoch's figures, the best, where time went."""
 
 from __future__ import annotations
 
-import copy
 import time
 from collections.abc import Callable
 from typing import Any, TypeAlias, cast
 
+import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
 from torch import Tensor
 
 from satn_fast.training.loading import TrainingBatch
+from satn_fast.training.options import TrainingOptions
 from satn_fast.training.task import EpochRecord, Task
 
 Progress: TypeAlias = Callable[[int, int, EpochRecord | None], None]
 """Told (steps done, steps in all, the record of the epoch before), after every step."""
 
 _STAGES = ("data", "forward", "backward", "optimizer")
+
+
+class WeightAverage(Callback):
+    """The exponential moving average of a model's weights and statistics, which validation and the result use.
+
+    It is part of the checkpoint. After step `n`, counted from 0, it keeps `min(decay, (1 + n) / (10 + n))` of itself:
+    what was drawn at the start is soon forgotten. Counters (integers) are those of the model.
+
+    Args:
+        decay: The share that the average keeps of itself in a step.
+    """
+
+    def __init__(self, decay: float) -> None:
+        self.decay = decay
+        self._averages: dict[str, Tensor] = {}
+        self._followed: dict[str, Tensor] = {}
+        self._aside: list[Tensor] = []
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """The weights are where they stay."""
+        state = cast("Task", pl_module).model.state_dict()
+        self._followed = {name: value for name, value in state.items() if value.is_floating_point()}
+        begun = self._averages or self._followed
+        self._averages = {name: begun[name].to(value.device).clone() for name, value in self._followed.items()}
+
+    @torch.no_grad()
+    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
+        """Moves towards the new weights."""
+        step = trainer.global_step - 1
+        kept = min(self.decay, (1 + step) / (10 + step))
+        torch._foreach_lerp_([*self._averages.values()], [*self._followed.values()], 1.0 - kept)
+
+    @torch.no_grad()
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Puts the average in the place of the weights, which are set aside."""
+        self._aside = [value.clone() for value in self._followed.values()]
+        torch._foreach_copy_([*self._followed.values()], [*self._averages.values()])
+
+    @torch.no_grad()
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Brings the weights back."""
+        torch._foreach_copy_([*self._followed.values()], self._aside)
+        self._aside = []
+
+    def state_dict(self) -> dict[str, Any]:
+        """For the checkpoint."""
+        return {"averages": self._averages}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """From the checkpoint."""
+        self._averages = state_dict["averages"]
+
+    def weights(self) -> dict[str, Tensor]:
+        """The averages by their names in the model's `state_dict`."""
+        return self._averages
 
 
 class KeepBest(Callback):
@@ -27,13 +83,15 @@ class KeepBest(Callback):
 
     Args:
         patience: Epochs without a better one after which training stops; `None` never stops early.
+        average: Whose weights to keep; `None` keeps the model's own.
     """
 
-    def __init__(self, patience: int | None = None) -> None:
+    def __init__(self, patience: int | None = None, average: WeightAverage | None = None) -> None:
         self.patience = patience
         self.history: list[EpochRecord] = []
         self.best_epoch = 0
         self.weights: dict[str, Tensor] = {}
+        self._average = average
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Compares the epoch with the best so far."""
@@ -41,7 +99,8 @@ class KeepBest(Callback):
         self.history.append(task.finish_epoch())
         if self._is_best(task):
             self.best_epoch = len(self.history)
-            self.weights = copy.deepcopy(task.model.state_dict())
+            averages = {} if self._average is None else self._average.weights()
+            self.weights = {name: value.clone() for name, value in (task.model.state_dict() | averages).items()}
         if self.patience is not None and len(self.history) - self.best_epoch >= self.patience:
             trainer.should_stop = True
 
@@ -73,15 +132,15 @@ class TellProgress(Callback):
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
         """One step more."""
-        options = cast("Task", pl_module).options
-        steps = int(trainer.num_training_batches)
-        done = trainer.current_epoch * steps + trainer.fit_loop.batch_idx + 1
-        self._progress(done, options.epochs * steps, self._kept.history[-1] if self._kept.history else None)
+        self._tell(trainer, cast("Task", pl_module).options)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """The epoch's figures are known."""
-        steps, epochs = int(trainer.num_training_batches), cast("Task", pl_module).options.epochs
-        self._progress((trainer.current_epoch + 1) * steps, epochs * steps, self._kept.history[-1])
+        self._tell(trainer, cast("Task", pl_module).options)
+
+    def _tell(self, trainer: Trainer, options: TrainingOptions) -> None:
+        steps = options.n_epochs * int(trainer.num_training_batches) if options.steps is None else options.steps
+        self._progress(trainer.global_step, steps, self._kept.history[-1] if self._kept.history else None)
 
 
 class Stopwatch(Callback):

@@ -38,44 +38,50 @@ Version: TypeAlias = tuple[float, tuple[str, ...]]
 
 RECORDED: Version = (1.0, ())
 
+Keep: TypeAlias = Callable[[Sequence[Tensor], Sequence[Tensor]], Utterances]
+"""Takes features and targets, and gives the dataset that holds them while training."""
+
 
 @dataclass(frozen=True)
 class Corpus:
-    """Utterances with their features.
+    """Utterances with their features, which are there once, whatever is trained on them.
 
     Attributes:
         utterances: Those whose audio could be used.
-        features: (T, F) of each as it was recorded.
-        versions: The same at each of the training's speeds, and where it asks for recording conditions, once more at
-            each speed, under a random one.
+        data: Features in every version: all utterances as they were recorded, then all at the next speed, and so on;
+            then, where the training asks for recording conditions, at each speed under a random one.
+        drawn: Which of these versions training draws from.
     """
 
     utterances: Sequence[Utterance]
-    features: Sequence[Tensor]
-    versions: Sequence[Sequence[Tensor]]
+    data: Utterances
+    drawn: Sequence[int]
 
     def where(self, chosen: Callable[[Utterance], bool]) -> list[int]:
         """Rows of the utterances that are chosen."""
         return [row for row, utterance in enumerate(self.utterances) if chosen(utterance)]
 
-    def recorded(self, rows: Sequence[int], targets: Sequence[Tensor]) -> FeatureDataset:
-        """Those utterances as they were recorded, with their targets."""
-        return FeatureDataset([self.features[row] for row in rows], [targets[row] for row in rows])
+    def features(self, rows: Sequence[int]) -> list[Tensor]:
+        """(T, F) float32 of those utterances as they were recorded."""
+        features = self.data.features
+        return [features[row].float() for row in rows]
 
-    def versioned(
-        self, rows: Sequence[int], targets: Sequence[Tensor], keep: Callable[[FeatureDataset], Utterances]
-    ) -> Versions:
-        """Those utterances in all versions, with their targets, kept as is said."""
-        features = [version[row] for version in self.versions for row in rows]
-        labels = [targets[row] for _ in self.versions for row in rows]
-        return Versions(keep(FeatureDataset(features, labels)), len(self.versions))
+    def recorded(self, rows: Sequence[int]) -> FeatureDataset:
+        """Those utterances as they were recorded, with their targets."""
+        return FeatureDataset(self.features(rows), [self.data.targets[row] for row in rows])
+
+    def versioned(self, rows: Sequence[int]) -> Versions:
+        """Those utterances in the versions of the training, with their targets."""
+        return Versions(self.data, len(self.data) // len(self.utterances), drawn=self.drawn, chosen=rows)
 
 
 def read_corpus(
     utterances: Sequence[Utterance],
+    target: Callable[[Utterance], Tensor],
     front_end: LogMel,
     settings: Settings,
     *,
+    keep: Keep,
     per_speaker: bool = False,
     start: StartStage,
     notify: Notify,
@@ -84,8 +90,10 @@ def read_corpus(
 
     Args:
         utterances: What to read.
+        target: Gives what is to be learned of an utterance.
         front_end: The log-Mel front end.
         settings: Speeds, recording conditions, cache, and what to do about files that cannot be used.
+        keep: Where features are while training, see `on_device` and `in_file`.
         per_speaker: Standardise per speaker; uses unlabelled data of everybody.
         start: Starts a progress bar.
         notify: Told of resampled and skipped files.
@@ -95,19 +103,22 @@ def read_corpus(
         CacheError: The cache cannot be written.
     """
     cache = None if settings.cache is None else FeatureCache(settings.cache, front_end)
-    found: dict[Version, Sequence[Tensor | None]] = {}
-    for version in dict.fromkeys((RECORDED, *settings.versions())):
-        found[version] = _extract(utterances, front_end, version, cache, settings.on_error == "skip", start, notify)
-    usable = [row for row in range(len(utterances)) if all(frames[row] is not None for frames in found.values())]
+    names = list(dict.fromkeys((RECORDED, *settings.versions())))
+    found = [
+        _extract(utterances, front_end, version, cache, settings.on_error == "skip", start, notify) for version in names
+    ]
+    usable = [row for row in range(len(utterances)) if all(frames[row] is not None for frames in found)]
     kept = [utterances[row] for row in usable]
-    features = {name: [x for row in usable if (x := frames[row]) is not None] for name, frames in found.items()}
+    versions = [[x for row in usable if (x := frames[row]) is not None] for frames in found]
     if per_speaker:
         speakers = [utterance.speaker for utterance in kept]
-        features = {
-            version: normalize_per_speaker(frames, speakers, notify if version == RECORDED else _ignore)
-            for version, frames in features.items()
-        }
-    return Corpus(kept, features[RECORDED], [features[version] for version in settings.versions()])
+        versions = [
+            normalize_per_speaker(frames, speakers, _ignore if number else notify)
+            for number, frames in enumerate(versions)
+        ]
+    targets = [target(utterance) for utterance in kept]
+    data = keep([x for frames in versions for x in frames], targets * len(versions))
+    return Corpus(kept, data, [names.index(version) for version in settings.versions()])
 
 
 def _extract(
@@ -137,20 +148,20 @@ def _ignore(what: str) -> None:
     pass
 
 
-def keeper(settings: Settings, folder: Path) -> Callable[[FeatureDataset], Utterances]:
-    """Where features are while training: on the device, or in a memory-mapped file in `folder`."""
+def on_device(settings: Settings) -> Keep:
+    """Keeps features on the device that trains."""
+    return lambda features, targets: ResidentFeatures(features, targets, _device(settings.accelerator))
 
-    def on_disk(data: FeatureDataset) -> Utterances:
-        path = folder / "features.npy"
-        MappedFeatures.write(path, data.features)
-        mapped = MappedFeatures(path, data.targets)
-        path.unlink()  # the map keeps the content; nothing is left behind, whatever happens to this process
-        return mapped
 
-    def on_device(data: FeatureDataset) -> Utterances:
-        return ResidentFeatures(data.features, data.targets, _device(settings.accelerator))
+def in_file(path: Path) -> Keep:
+    """Keeps features in a memory-mapped file, which several processes can share."""
 
-    return on_disk if settings.keep == "disk" else on_device
+    def keep(features: Sequence[Tensor], targets: Sequence[Tensor]) -> Utterances:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        MappedFeatures.write(path, features)
+        return MappedFeatures(path, targets)
+
+    return keep
 
 
 def choose_validation(settings: Settings, utterances: Sequence[Utterance]) -> set[str]:

@@ -1,4 +1,4 @@
-"""What a dataset is, the one in memory, and padded batches of utterances of similar length."""
+"""What a dataset is, the one in memory, and batches: padded utterances of similar length, or crops of one length."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -17,11 +17,18 @@ class Utterances(Protocol):
         """(T, F) of every utterance, unpadded."""
 
     @property
+    def targets(self) -> Sequence[Tensor]:
+        """int64 of every utterance: a class index of shape (), or symbol indices of shape (S,)."""
+
+    @property
     def lengths(self) -> Sequence[int]:
         """Frames of every utterance."""
 
     def batch(self, indices: Sequence[int]) -> "Batch":
         """Those utterances, in this order, padded to the longest of them."""
+
+    def crops(self, indices: Tensor, starts: Tensor, n_frames: int) -> "Crops":
+        """A stretch of each of those utterances: frame `t` of a crop is frame `(start + t) % length`."""
 
     def __len__(self) -> int: ...
 
@@ -53,6 +60,16 @@ class FeatureDataset:
         """Those utterances, in this order, padded to the longest of them."""
         return collate([(self.features[i], self.targets[i]) for i in indices])
 
+    def crops(self, indices: Tensor, starts: Tensor, n_frames: int) -> "Crops":
+        """A stretch of each of those utterances, see `ResidentFeatures.crops`."""
+        rows, position = indices.tolist(), torch.arange(n_frames)
+        cut = [
+            self.features[row][(start + position) % len(self.features[row])]
+            for row, start in zip(rows, starts, strict=True)
+        ]
+        targets = collate([(torch.zeros(1, 1), self.targets[row]) for row in rows])
+        return Crops(torch.stack(cut), targets.targets, targets.target_lengths)
+
     def __len__(self) -> int:
         return len(self.features)
 
@@ -68,6 +85,22 @@ class Batch(NamedTuple):
     """(B,) class indices, or (B, S) symbol indices padded with zeros."""
     target_lengths: Tensor
     """(B,) symbols of each utterance; 1 for class indices."""
+
+
+class Crops(NamedTuple):
+    """Stretches of utterances, all of one length: nothing is padding."""
+
+    features: Tensor
+    """(B, T, F)."""
+    targets: Tensor
+    """(B,) class indices, or (B, S) symbol indices, of the whole utterance."""
+    target_lengths: Tensor
+    """(B,) symbols of each utterance; 1 for class indices."""
+
+    @property
+    def lengths(self) -> None:
+        """As a model takes it: all frames are real."""
+        return None
 
 
 def batches(dataset: Utterances, batch_size: int) -> Iterator[Batch]:

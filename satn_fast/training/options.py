@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Self
 
 from satn_fast.training.augmentation import Augmentation, SpecAugment
 
@@ -16,15 +17,40 @@ PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")
 ACCELERATORS = ("auto", "cpu", "gpu")
 
 
+# Steps of an epoch where training is counted in steps: enough that validation, checkpoint and logs cost next to nothing
+# beside them, few enough that a killed run loses little.
+STEPS_PER_EPOCH = 250
+
+
+def default_steps(n_utterances: int) -> int:
+    """Steps of a training that was given neither steps nor epochs: more for a larger corpus, less than in proportion.
+
+    Example:
+        >>> default_steps(450), default_steps(10), default_steps(1_000_000)
+        (2000, 500, 30000)
+    """
+    return min(30_000, max(500, round(2000 * math.pow(n_utterances / 450, 0.6))))
+
+
 @dataclass(frozen=True)
 class TrainingOptions:
     """How to train. The values are this project's choices.
 
+    How long is counted in `steps`, or in `epochs`, passes over the training utterances. Counted in steps, utterances
+    come from an endless sequence of shuffled passes, and an epoch is a stretch of about 250 steps (all are equally
+    long, but for one step): what happens after every epoch (validation, checkpoint, logs), and what is counted in
+    epochs (patience, frozen and quantization-aware epochs), goes by these.
+
     Attributes:
-        epochs: Passes over the training utterances.
-        batch_size: Utterances per step, over all processes.
-        learning_rate: Highest rate of AdamW, reached after a tenth of the steps, then falling to zero on a cosine.
+        steps: Steps in all; `None` takes `default_steps` of the number of utterances, unless `epochs` is given.
+        epochs: Passes over the training utterances, in place of `steps`.
+        batch_size: Utterances per step, over all processes; fewer where a pass does not divide by it.
+        crop_seconds: A step looks at a random stretch of that length of each utterance, so that batches have no
+            padding; shorter utterances are repeated. 0 takes whole utterances.
+        learning_rate: Highest rate of AdamW, reached after 15 % of the steps, then falling to zero on a cosine.
         weight_decay: Of AdamW.
+        weight_average: Validation and the final model use an exponential moving average of the weights, which keeps
+            this share of itself in a step (less in the first ones); 0 uses the weights as they are.
         gradient_norm: Gradients are scaled down to this norm.
         activity_penalty: Factor of the mean square of the TCN's output, added to the loss. Nothing else bounds that
             output, because the LayerNorm after attention hides its scale: without the penalty it grew to an r.m.s. of
@@ -37,13 +63,21 @@ class TrainingOptions:
             machine with the same number of threads.
 
     Raises:
-        ValueError: A value is out of range; the message names it and the remedy.
+        ValueError: A value is out of range, or both `steps` and `epochs` are given; the message names the remedy.
+
+    Example:
+        >>> options = TrainingOptions().resolved(n_utterances=450)
+        >>> options.steps, options.n_epochs, options.steps_of_epoch(0)
+        (2000, 8, 250)
     """
 
-    epochs: int = 30
-    batch_size: int = 16
+    steps: int | None = None
+    epochs: int | None = None
+    batch_size: int = 32
+    crop_seconds: float = 0.0
     learning_rate: float = 2e-3
-    weight_decay: float = 1e-2
+    weight_decay: float = 0.02
+    weight_average: float = 0.995
     gradient_norm: float = 5.0
     activity_penalty: float = 1e-3
     augmentation: Sequence[Augmentation] = (SpecAugment(),)
@@ -51,16 +85,46 @@ class TrainingOptions:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        check_at_least("epochs", self.epochs, 1)
+        check_length(self.steps, self.epochs)
         check_at_least("batch_size", self.batch_size, 1)
         check_at_least("seed", self.seed, 0)
-        check_at_least("weight_decay", self.weight_decay, 0)
-        check_at_least("activity_penalty", self.activity_penalty, 0)
+        for name in ("crop_seconds", "weight_decay", "activity_penalty"):
+            check_at_least(name, getattr(self, name), 0)
+        if not 0 <= self.weight_average < 1:
+            raise ValueError(f"weight_average is {self.weight_average}; give a share in [0, 1), 0 for no average")
         if self.patience is not None:
             check_at_least("patience", self.patience, 1)
         for name in ("learning_rate", "gradient_norm"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name} is {getattr(self, name)}; give a positive number")
+
+    def resolved(self, n_utterances: int) -> Self:
+        """The same with the length that so many training utterances are trained for."""
+        if self.steps is not None or self.epochs is not None:
+            return self
+        return replace(self, steps=default_steps(n_utterances))
+
+    @property
+    def n_epochs(self) -> int:
+        """Epochs: passes, or stretches of about 250 steps.
+
+        Raises:
+            ValueError: The length is not known before `resolved`.
+        """
+        if self.epochs is not None:
+            return self.epochs
+        if self.steps is None:
+            raise ValueError("neither steps nor epochs is given; resolve the options for a number of utterances")
+        return max(1, round(self.steps / STEPS_PER_EPOCH))
+
+    def steps_before(self, epoch: int) -> int:
+        """Steps in all epochs before this one, counted from 0, of a training that is counted in steps."""
+        assert self.steps is not None, "passes have as many steps as there are batches"
+        return self.steps * epoch // self.n_epochs
+
+    def steps_of_epoch(self, epoch: int) -> int:
+        """Steps of one epoch of a training that is counted in steps."""
+        return self.steps_before(epoch + 1) - self.steps_before(epoch)
 
 
 @dataclass(frozen=True)
@@ -73,7 +137,8 @@ class TransferOptions:
         part: With `init`, what starts from the source: its `"attention"`, its `"tcn"`, or `"encoder"` for both. A TCN
             that recognises phonemes has learned to be deaf to how something is said, and starting from it cost UA on
             speakers never heard (`docs/results.md`).
-        frozen_epochs: With `init`, epochs in which that part stays as the source left it.
+        frozen_epochs: With `init`, epochs in which that part stays as the source left it; what an epoch is,
+            `TrainingOptions` says.
         learning_rate_factor: With `init`, that part learns at the learning rate times this.
         map_loss: `"mse"`, `"kl"` or `"at"`, see `satn_fast.functional.attention_transfer_loss`.
         map_weight: Factor of the map loss beside the cross-entropy.
@@ -146,6 +211,16 @@ class Hardware:
         check_choice("precision", self.precision, PRECISIONS)
         check_at_least("devices", self.devices, 1)
         check_at_least("nodes", self.nodes, 1)
+
+
+def check_length(steps: int | None, epochs: int | None) -> None:
+    """Raises ValueError where both are given, or one is no positive number."""
+    if steps is not None and epochs is not None:
+        raise ValueError(f"steps is {steps}, epochs is {epochs}: both say how long to train; leave one of them out")
+    if steps is not None:
+        check_at_least("steps", steps, 1)
+    if epochs is not None:
+        check_at_least("epochs", epochs, 1)
 
 
 def check_choice(name: str, value: str, choices: Sequence[str]) -> None:

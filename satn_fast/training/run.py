@@ -32,7 +32,7 @@ __all__ = ["RunFolder", "describe_data", "describe_software", "is_first_process"
 SETTINGS, _LOCK = "run.yaml", ".lock"
 
 # What may differ when a run is taken up, because the numbers do not depend on it, or only in their last digits.
-_FREE_SETTINGS = ("cache", "keep", "accelerator", "devices", "nodes", "precision")
+_FREE_SETTINGS = ("cache", "keep", "accelerator", "devices", "nodes", "precision", "jobs")
 
 _PACKAGES = ("satn-fast", "torch", "pytorch-lightning", "triton", "numpy", "soxr")
 

@@ -27,10 +27,34 @@ class Help:
     panel: str
 
 
+# Passes of a source task that was given no length.
+SOURCE_EPOCHS = 12
+
 # Of the settings whose defaults differ between the tasks.
-_SPEEDS = Help("Every epoch draws one of these factors of tempo and pitch for each utterance.", DATA)
-_EPOCHS = Help("Passes over the training utterances.", TRAINING)
-_LEARNING_RATE = Help("The highest; reached after a tenth of the steps.", TRAINING)
+_VALIDATION = Help(
+    "Who chooses the best epoch: `none` keeps the last one; `auto` draws an eighth of the speakers where there are at"
+    " least 8, else nobody; a share such as 0.2; or names of speakers between commas.",
+    DATA,
+)
+_SPEEDS = Help("Every pass draws one of these factors of tempo and pitch for each utterance.", DATA)
+_EQUALIZER = Help(
+    "Other microphones: a random curve over the bands, of this deviation (natural logarithm), is added; 0 adds none.",
+    DATA,
+)
+_STEPS = Help(
+    "Steps in all; by default by the number of training utterances (2000 for 450), for train. An epoch is then about"
+    " 250 steps: after each come validation and a checkpoint.",
+    TRAINING,
+)
+_EPOCHS = Help(
+    "Passes over the training utterances, in place of steps; 12 for pretrain, unless steps are given.", TRAINING
+)
+_BATCH_SIZE = Help("Utterances per step, over all devices.", TRAINING)
+_CROP_SECONDS = Help("Train on random stretches of that length, without padding; 0 takes whole utterances.", TRAINING)
+_LEARNING_RATE = Help("The highest; reached after 15 % of the steps.", TRAINING)
+_WEIGHT_DECAY = Help("Of AdamW.", TRAINING)
+_MASKED_BANDS = Help("SpecAugment hides two times up to this share of the bands.", DATA)
+_MASKED_TIME = Help("And two times up to this share of the frames.", DATA)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,18 +65,17 @@ class Settings:
         ValueError: A value cannot be used; the message names it and the remedy.
     """
 
-    validation: Annotated[
-        str,
-        Help(
-            "Who chooses the best epoch: `auto` draws an eighth of the speakers where there are at least 8, else nobody"
-            " and the last epoch is kept; `none`; a share such as 0.2; or names of speakers between commas.",
-            DATA,
-        ),
-    ] = "auto"
-    speeds: Annotated[str, _SPEEDS] = "0.8,0.87,0.93,1,1.07,1.15,1.25"
+    validation: Annotated[str, _VALIDATION] = "auto"
+    speeds: Annotated[str, _SPEEDS] = "0.85,0.92,1,1.08,1.17"
     mel_warp: Annotated[
         float, Help("Vocal tracts of other lengths: the frequency axis is stretched by up to this share.", DATA)
-    ] = 0.15
+    ] = 0.1
+    equalizer: Annotated[float, _EQUALIZER] = 0.3
+    spec_augment: Annotated[
+        bool | None, Help("Hide bands and stretches of time; by default for everything but ctc.", DATA)
+    ] = None
+    masked_bands: Annotated[float, _MASKED_BANDS] = 0.1
+    masked_time: Annotated[float, _MASKED_TIME] = 0.1
     conditions: Annotated[
         str,
         Help(
@@ -73,17 +96,24 @@ class Settings:
         str | None,
         Help('Fields of the configuration to change, as JSON: \'{"channels": 48, "dropout": 0.2}\'.', MODEL),
     ] = None
-    epochs: Annotated[int, _EPOCHS] = 16
-    batch_size: Annotated[int, Help("Utterances per step, over all devices.", TRAINING)] = 16
-    learning_rate: Annotated[float, _LEARNING_RATE] = 3e-3
-    weight_decay: Annotated[float, Help("Of AdamW.", TRAINING)] = 1e-2
+    steps: Annotated[int | None, _STEPS] = None
+    epochs: Annotated[int | None, _EPOCHS] = None
+    batch_size: Annotated[int, _BATCH_SIZE] = 32
+    crop_seconds: Annotated[float, _CROP_SECONDS] = 0.0
+    learning_rate: Annotated[float, _LEARNING_RATE] = 2e-3
+    weight_decay: Annotated[float, _WEIGHT_DECAY] = 0.02
+    weight_average: Annotated[
+        float,
+        Help(
+            "Share that the moving average of the weights keeps in a step; it is what is validated, and the model. 0:"
+            " no average.",
+            TRAINING,
+        ),
+    ] = 0.995
     gradient_norm: Annotated[float, Help("Gradients are scaled down to this norm.", TRAINING)] = 5.0
     activity_penalty: Annotated[
         float, Help("Factor of the mean square of what the TCN gives; without it attention saturates.", TRAINING)
     ] = 1e-3
-    spec_augment: Annotated[
-        bool | None, Help("Hide bands and stretches of time; by default for everything but ctc.", TRAINING)
-    ] = None
     patience: Annotated[
         int | None, Help("Stop after so many epochs in which validation got no better; none by default.", TRAINING)
     ] = None
@@ -101,24 +131,33 @@ class Settings:
 
     def training_options(self, front_end: Mapping[str, Any] | None = None) -> TrainingOptions:
         """How to train, on features of that front end (as `LogMel.describe` gives it)."""
-        from satn_fast.training.augmentation import Augmentation, MelWarp, SpecAugment
+        from satn_fast.training.augmentation import Augmentation, Equalizer, MelWarp, SpecAugment
         from satn_fast.training.options import TrainingOptions
 
         known = ("low_hz", "high_hz", "mel_scale")
         bands = {name: value for name, value in (front_end or {}).items() if name in known}
-        warp: list[Augmentation] = [MelWarp(self.mel_warp, **bands)] if self.mel_warp else []
-        hidden: list[Augmentation] = [SpecAugment()] if self.hides() else []
+        warps: list[Augmentation] = [MelWarp(self.mel_warp, **bands)] if self.mel_warp else []
+        colours: list[Augmentation] = [Equalizer(self.equalizer)] if self.equalizer else []
+        masks = SpecAugment(band_share=self.masked_bands, time_share=self.masked_time)
+        hidden: list[Augmentation] = [masks] if self.hides() else []
         return TrainingOptions(
-            epochs=self.epochs,
+            steps=self.steps,
+            epochs=self.passes(),
             batch_size=self.batch_size,
+            crop_seconds=self.crop_seconds,
             learning_rate=self.learning_rate,
             weight_decay=self.weight_decay,
+            weight_average=self.weight_average,
             gradient_norm=self.gradient_norm,
             activity_penalty=self.activity_penalty,
-            augmentation=(*warp, *hidden),
+            augmentation=(*warps, *colours, *hidden),
             patience=self.patience,
             seed=self.seed,
         )
+
+    def passes(self) -> int | None:
+        """How many epochs, where training is counted in passes."""
+        return self.epochs
 
     def hides(self) -> bool:
         """Whether SpecAugment is used."""
@@ -175,19 +214,26 @@ class Settings:
 class EmotionSettings(Settings):
     """Settings of `satn-fast train`."""
 
+    validation: Annotated[str, _VALIDATION] = "none"
+
     preset: Annotated[
         Literal["auto", "base", "large", "edge", "micro"],
         Help("The model; auto is that of the source, or edge without one.", MODEL),
     ] = "auto"
     normalization: Annotated[
-        Literal["auto", "global", "utterance", "running", "speaker"],
+        Literal["auto", "global", "utterance", "level", "running", "speaker"],
         Help(
             "What is removed from features; auto is what the model has. speaker uses unlabelled recordings of "
             "everybody who is to be recognised, those of the evaluation included.",
             MODEL,
         ),
     ] = "auto"
+    crop_seconds: Annotated[float, _CROP_SECONDS] = 2.0
     label_smoothing: Annotated[float, Help("Share of the probability given to the other labels.", TRAINING)] = 0.1
+    class_weights: Annotated[
+        Literal["balanced", "none"],
+        Help("balanced: rare labels count as much as frequent ones; none: every utterance counts alike.", TRAINING),
+    ] = "balanced"
     quantization_aware: Annotated[
         int, Help("In so many epochs at the end, compute with the rounding of the int8 files.", TRAINING)
     ] = 0
@@ -195,10 +241,21 @@ class EmotionSettings(Settings):
         bool, Help("Fit a temperature on the validation speakers, and divide the classifier by it.", TRAINING)
     ] = True
     leave_out: Annotated[
-        Literal["none", "speaker", "session"],
-        Help("Cross-validation: train once without each speaker, or session, and evaluate on those left out.", DATA),
+        str,
+        Help(
+            "Cross-validation by a column of the manifest (speaker, session, or any other): train once without each of"
+            " its values, and evaluate on what was left out; `none` trains on everything.",
+            DATA,
+        ),
     ] = "none"
+    folds: Annotated[
+        str | None,
+        Help("Cross-validation by a CSV file with the columns speaker,fold or file,fold.", DATA),
+    ] = None
     seeds: Annotated[int, Help("Train with so many seeds, from --seed on.", TRAINING)] = 1
+    jobs: Annotated[
+        int, Help("Train so many folds and seeds at a time, each in a process of its own, on one thread.", HARDWARE)
+    ] = 1
     source: Annotated[
         str | None, Help("Checkpoint to transfer from: of `pretrain`, or any other with an encoder.", TRANSFER)
     ] = None
@@ -224,20 +281,31 @@ class EmotionSettings(Settings):
     def __post_init__(self) -> None:
         super().__post_init__()
         self.transfer_options()
-        if self.seeds < 1:
-            raise ValueError(f"seeds is {self.seeds}; give a number from 1")
-        if not 0 <= self.quantization_aware <= self.epochs:
+        for name in ("seeds", "jobs"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)}; give a number from 1")
+        if self.jobs > 1 and self.devices * self.nodes > 1:
+            raise ValueError(f"jobs is {self.jobs}, devices {self.devices}, nodes {self.nodes}; give one of them only")
+        if self.folds is not None and self.leave_out != "none":
             raise ValueError(
-                f"quantization_aware is {self.quantization_aware}; give a number of epochs from 0 to {self.epochs}"
+                f"leave_out is {self.leave_out!r}, folds is {self.folds!r}: both part the corpus; leave one of them out"
             )
-        if self.quantization_aware and self.patience is not None:
-            raise ValueError(
-                f"patience is {self.patience}: training may stop before its quantization-aware epochs; leave one out"
-            )
+        self._check_quantization_aware()
         if not 0 <= self.label_smoothing < 1:
             raise ValueError(f"label_smoothing is {self.label_smoothing}; give a share in [0, 1)")
         if self.source is None and self.transfer not in ("auto", "none"):
             raise ValueError(f"transfer is {self.transfer!r}, but there is no source; give one, or transfer none")
+
+    def _check_quantization_aware(self) -> None:
+        """What is known before the number of utterances is."""
+        epochs = self.training_options().n_epochs if self.steps or self.epochs else None
+        if self.quantization_aware < 0 or (epochs is not None and self.quantization_aware > epochs):
+            limit = "from 0" if epochs is None else f"from 0 to {epochs}"
+            raise ValueError(f"quantization_aware is {self.quantization_aware}; give a number of epochs {limit}")
+        if self.quantization_aware and self.patience is not None:
+            raise ValueError(
+                f"patience is {self.patience}: training may stop before its quantization-aware epochs; leave one out"
+            )
 
     def transfer_options(self) -> TransferOptions:
         """What to transfer."""
@@ -270,9 +338,18 @@ class SourceSettings(Settings):
         Help("What ctc recognises: the manifest's column phonemes, or the letters of text; auto: what is there.", DATA),
     ] = "auto"
     speeds: Annotated[str, _SPEEDS] = "0.9,1,1.1"
-    # CTC is slow to get going: symbols take a higher rate than emotions, and nothing hidden.
-    epochs: Annotated[int, _EPOCHS] = 12
+    equalizer: Annotated[float, _EQUALIZER] = 0.0
+    # An autoencoder learns from what is hidden.
+    masked_bands: Annotated[float, _MASKED_BANDS] = 0.2
+    masked_time: Annotated[float, _MASKED_TIME] = 0.15
+    # CTC is slow to get going: symbols take smaller steps, a higher rate than emotions, and nothing hidden.
+    batch_size: Annotated[int, _BATCH_SIZE] = 16
     learning_rate: Annotated[float, _LEARNING_RATE] = 4e-3
+    weight_decay: Annotated[float, _WEIGHT_DECAY] = 1e-2
+
+    def passes(self) -> int | None:
+        """How many epochs, where training is counted in passes: 12, unless something else is said."""
+        return SOURCE_EPOCHS if self.steps is None and self.epochs is None else self.epochs
 
     def hides(self) -> bool:
         """Whether SpecAugment is used."""

@@ -11,10 +11,11 @@ from torch import Tensor
 from satn_fast.config import SATNConfig
 from satn_fast.models import AutoencoderModel, SourceModel
 from satn_fast.training.callbacks import Progress
-from satn_fast.training.dataset import Batch, Utterances, batches
+from satn_fast.training.dataset import Batch, Crops, Utterances, batches
 from satn_fast.training.loading import Share, Versions, as_versions
 from satn_fast.training.options import Hardware, TrainingOptions
-from satn_fast.training.task import EpochRecord, Task, mean_activity
+from satn_fast.training.settings import SourceSettings
+from satn_fast.training.task import EpochRecord, Task, crop_frames, mean_activity
 from satn_fast.training.trainer import TrainingResult, fit, with_seed
 
 BLANK = 0
@@ -25,8 +26,9 @@ class CtcTask(Task):
 
     model: SourceModel
 
-    def loss(self, features: Tensor, batch: Batch, share: Share) -> Tensor:
+    def loss(self, features: Tensor, batch: Batch | Crops, share: Share) -> Tensor:
         """See `Task.loss`; utterances with fewer scores than symbols count nothing."""
+        assert isinstance(batch, Batch), "symbols are those of whole utterances"
         encoded = self.model.encoder(features, batch.lengths)
         scores, lengths = self.model.score(encoded, batch.lengths)
         loss = F.ctc_loss(
@@ -62,13 +64,16 @@ class AutoencoderTask(Task):
 
     model: AutoencoderModel
 
-    def loss(self, features: Tensor, batch: Batch, share: Share) -> Tensor:
+    def loss(self, features: Tensor, batch: Batch | Crops, share: Share) -> Tensor:
         """See `Task.loss`."""
         encoded = self.model.encoder(features, batch.lengths)
         rebuilt = self.model.rebuild(encoded, batch.lengths)
         wanted = self.model.encoder.normalization(batch.features, batch.lengths)
-        n_values = batch.lengths.sum().clamp(min=1) * wanted.shape[-1]
-        error: Tensor = (rebuilt - wanted).square().sum() / n_values
+        error: Tensor = (rebuilt - wanted).square().sum()
+        if batch.lengths is None:
+            error = error / wanted.numel()
+        else:
+            error = error / (batch.lengths.sum().clamp(min=1) * wanted.shape[-1])
         activity = mean_activity(encoded, batch.lengths)
         return share.frames * (error + self.options.activity_penalty * activity)
 
@@ -106,7 +111,7 @@ def train_source(
         symbols: The inventory; targets are `1 + index`, 0 is CTC's blank.
         training: Utterances with symbol indices as targets, in one version or several.
         validation: Utterances of other speakers; `None` keeps the last epoch.
-        options: How to train.
+        options: How to train; `None` trains as `satn-fast pretrain` does.
         hardware: On what; `None` takes one device, a GPU where there is one.
         folder: Where a checkpoint and logs are kept; a checkpoint that is there is taken up.
         progress: Told after every step; each epoch's record has `loss` and `error_rate`.
@@ -115,13 +120,18 @@ def train_source(
         The model and its history.
 
     Raises:
-        ValueError: There are no utterances.
+        ValueError: There are no utterances, or crops are asked for.
         CheckpointError: The checkpoint in `folder` is damaged.
         FloatingPointError: The loss is not finite.
     """
-    options, versions = options or TrainingOptions(), as_versions(training, validation)
+    versions = as_versions(training, validation)
+    options = (options or SourceSettings().training_options(config.front_end)).resolved(len(versions))
+    if options.crop_seconds:
+        raise ValueError(
+            f"crop_seconds is {options.crop_seconds}, but speech recognition needs whole utterances; give 0"
+        )
     model = with_seed(options.seed, lambda: SourceModel(config, symbols))
-    model.encoder.normalization.fit(versions.utterances.features)
+    model.encoder.normalization.fit(versions.features)
     task = CtcTask(model, options)
     return fit(task, model, versions, validation, hardware=hardware, folder=folder, progress=progress)
 
@@ -140,10 +150,12 @@ def train_autoencoder(
 
     Targets of the utterances play no part. Arguments, result and errors are otherwise those of `train_source`.
     """
-    options, versions = options or TrainingOptions(), as_versions(training, validation)
+    versions = as_versions(training, validation)
+    options = options or SourceSettings(task="autoencoder").training_options(config.front_end)
+    options = options.resolved(len(versions))
     model = with_seed(options.seed, lambda: AutoencoderModel(config))
-    model.encoder.normalization.fit(versions.utterances.features)
-    task = AutoencoderTask(model, options)
+    model.encoder.normalization.fit(versions.features)
+    task = AutoencoderTask(model, options, crop_frames(config, options))
     return fit(task, model, versions, validation, hardware=hardware, folder=folder, progress=progress)
 
 

@@ -6,7 +6,7 @@ Both give the batches that `FeatureDataset` gives, without a tensor for every ut
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, TypeAlias
 
@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from satn_fast.files import atomic_write
-from satn_fast.training.dataset import Batch
+from satn_fast.training.dataset import Batch, Crops
 
 __all__ = ["MappedFeatures", "ResidentFeatures"]
 
@@ -34,15 +34,23 @@ _SERIAL_VALUES = 32_767
 class _Store:
     """Lengths and targets, and what both stores do with them."""
 
+    _frames: Tensor
+
     def __init__(self, lengths: Tensor, targets: Sequence[Tensor], device: torch.device) -> None:
         if len(lengths) != len(targets):
             raise ValueError(f"targets has {len(targets)} entries, features has {len(lengths)}; give one each")
         self.device = device
+        self.targets = targets
         self._lengths = lengths
         self._offsets = lengths.cumsum(0) - lengths
         scalar = not targets or targets[0].dim() == 0
         self._targets = torch.stack(list(targets)) if scalar and targets else pad_sequence(list(targets), True)
         self._target_lengths = torch.tensor([target.numel() for target in targets], dtype=torch.int64)
+        # Indices go to the device, the longest length is read on the CPU: nothing waits for the device.
+        self._device_lengths = self._lengths.to(device)
+        self._device_offsets = self._offsets.to(device)
+        self._device_targets = self._targets.to(device)
+        self._device_target_lengths = self._target_lengths.to(device)
 
     @property
     def lengths(self) -> list[int]:
@@ -51,6 +59,35 @@ class _Store:
 
     def __len__(self) -> int:
         return len(self._lengths)
+
+    def crops(self, indices: Indices, starts: Tensor, n_frames: int) -> Crops:
+        """A stretch of each of those utterances, in this order; gathered at once, on the store's device.
+
+        Args:
+            indices: (B,) at least one, of utterances that are not empty.
+            starts: (B,) int64, the first frame of each.
+            n_frames: Frames of every crop. Frame `t` is frame `(start + t) % length` of its utterance, so that short
+                ones are repeated.
+
+        Returns:
+            (B, n_frames, F) float32 features, targets and their lengths.
+
+        Raises:
+            IndexError: There is no such utterance.
+            ValueError: There are no indices.
+        """
+        rows = self._rows(indices)
+        symbols = None if self._targets.dim() == 1 else int(self._target_lengths[rows].max())
+        rows, starts = (x.to(self.device, non_blocking=True) for x in (rows, starts))
+        position = starts[:, None] + torch.arange(n_frames, device=self.device)
+        source = self._device_offsets[rows][:, None] + position % self._device_lengths[rows][:, None]
+        frames = self._frames.index_select(0, source.flatten()).float()
+        targets = self._device_targets[rows]
+        return Crops(
+            features=frames.view(len(rows), n_frames, frames.shape[1]),
+            targets=targets if symbols is None else targets[:, :symbols],
+            target_lengths=self._device_target_lengths[rows],
+        )
 
     def _rows(self, indices: Indices) -> Tensor:
         """Checked indices, (B,) int64 on the CPU."""
@@ -108,11 +145,6 @@ class ResidentFeatures(_Store):
         self._frames = torch.zeros(n_frames + 1, features[0].shape[1], dtype=dtype, device=self.device)
         for x, start in zip(features, self._offsets.tolist(), strict=True):
             self._frames[start : start + len(x)] = x.to(self.device)
-        # Indices go to the device, the longest length is read on the CPU: nothing waits for the device.
-        self._device_lengths = self._lengths.to(self.device)
-        self._device_offsets = self._offsets.to(self.device)
-        self._device_targets = self._targets.to(self.device)
-        self._device_target_lengths = self._target_lengths.to(self.device)
 
     @property
     def features(self) -> Sequence[Tensor]:
@@ -177,7 +209,6 @@ class MappedFeatures(_Store):
 
     def __init__(self, path: str | os.PathLike[str], targets: Sequence[Tensor]) -> None:
         self.path = Path(path)
-        self.targets = targets
         frames, lengths = _map(self.path)
         super().__init__(torch.from_numpy(lengths), targets, torch.device("cpu"))
         self._frames = torch.from_numpy(frames)
@@ -242,8 +273,13 @@ class MappedFeatures(_Store):
         targets, target_lengths = self._labels(rows)
         return Batch(padded, lengths, targets, target_lengths)
 
-    def __reduce__(self) -> tuple[type[MappedFeatures], tuple[Path, Sequence[Tensor]]]:
-        return MappedFeatures, (self.path, self.targets)  # a worker maps the file by itself
+    def __reduce__(self) -> tuple[Callable[[Path, list[Any]], MappedFeatures], tuple[Path, list[Any]]]:
+        # A worker maps the file by itself. Plain numbers, because a tensor takes a file descriptor on its way.
+        return _mapped_again, (self.path, [target.tolist() for target in self.targets])
+
+
+def _mapped_again(path: Path, targets: list[Any]) -> MappedFeatures:
+    return MappedFeatures(path, [torch.tensor(target, dtype=torch.int64) for target in targets])
 
 
 def _copy(source: Tensor, target: Tensor) -> None:

@@ -5,14 +5,17 @@ from __future__ import annotations
 import math
 from abc import abstractmethod
 from collections.abc import Sequence
+from typing import cast
 
 import numpy as np
 import torch
 from pytorch_lightning import LightningModule
 from torch import Tensor, nn
 
+from satn_fast.config import SATNConfig
+from satn_fast.frontend import LogMel
 from satn_fast.reference import Encoded
-from satn_fast.training.dataset import Batch
+from satn_fast.training.dataset import Batch, Crops
 from satn_fast.training.loading import Share, TrainingBatch
 from satn_fast.training.options import TrainingOptions
 
@@ -20,7 +23,7 @@ EpochRecord = dict[str, float]
 """What is known of an epoch: its number from 1, its mean `loss`, and the validation figures."""
 
 # The share of all steps in which the learning rate rises.
-WARM_UP = 0.1
+WARM_UP = 0.15
 
 
 class Task(LightningModule):
@@ -32,13 +35,15 @@ class Task(LightningModule):
 
     Args:
         model: What is trained.
-        options: How.
+        options: How; resolved, so that the number of epochs is known.
+        crop_frames: Frames of the crops that it is trained on; `None` for whole utterances.
     """
 
-    def __init__(self, model: nn.Module, options: TrainingOptions) -> None:
+    def __init__(self, model: nn.Module, options: TrainingOptions, crop_frames: int | None = None) -> None:
         super().__init__()
         self.model = model
         self.options = options
+        self.crop_frames = crop_frames
         self.validates = False
         self._counts: list[Tensor] = []
         self._losses: list[Tensor] = []
@@ -46,7 +51,7 @@ class Task(LightningModule):
         self._groups: list[tuple[Sequence[nn.Parameter], float, int]] = []
 
     @abstractmethod
-    def loss(self, features: Tensor, batch: Batch, share: Share) -> Tensor:
+    def loss(self, features: Tensor, batch: Batch | Crops, share: Share) -> Tensor:
         """The loss of one process's part of a batch.
 
         Args:
@@ -83,6 +88,7 @@ class Task(LightningModule):
 
     def validation_step(self, loaded: TrainingBatch) -> None:
         """Adds up what the figures need."""
+        assert isinstance(loaded.batch, Batch), "validation is on whole utterances"
         if loaded.share.utterances:
             self._counts.append(self.count(loaded.batch))
         else:
@@ -98,10 +104,10 @@ class Task(LightningModule):
 
         So a run can be taken up at any epoch.
         """
-        torch.manual_seed(_seed(self.options.seed, self.current_epoch, batch_idx, self.global_rank))
+        _set_seed(_seed(self.options.seed, self.current_epoch, batch_idx, self.global_rank))
         optimizer = self.optimizers()
         assert not isinstance(optimizer, list)
-        epochs = (self.current_epoch + batch_idx / self._steps_of_epoch()) / self.options.epochs
+        epochs = (self.current_epoch + batch_idx / self._steps_of_epoch()) / self.options.n_epochs
         rate = self.options.learning_rate * _warm_up_and_cosine(epochs)
         for group, (_, factor, frozen_epochs) in zip(optimizer.param_groups, self._groups, strict=True):
             group["lr"] = 0.0 if self.current_epoch < frozen_epochs else rate * factor
@@ -137,21 +143,48 @@ class Task(LightningModule):
         """AdamW; the schedule sets its rates at every step."""
         self._groups = self.parameter_groups()
         groups = [{"params": parameters} for parameters, _, _ in self._groups]
-        return torch.optim.AdamW(groups, self.options.learning_rate, weight_decay=self.options.weight_decay)
+        # With mixed precision, Lightning clips gradients before a step that is not fused.
+        fused = self.trainer.precision == "32-true"
+        options = self.options
+        return torch.optim.AdamW(groups, options.learning_rate, weight_decay=options.weight_decay, fused=fused)
 
     def _steps_of_epoch(self) -> int:
         return int(self.trainer.num_training_batches)
 
 
-def mean_activity(encoded: Encoded, lengths: Tensor) -> Tensor:
+def mean_activity(encoded: Encoded, lengths: Tensor | None) -> Tensor:
     """Mean square of the TCN's output over the real frames."""
-    n_values = lengths.sum().clamp(min=1) * encoded.convolved.shape[-1]
-    return encoded.convolved.square().sum() / n_values
+    squares = encoded.convolved.square()
+    if lengths is None:
+        return squares.mean()
+    return squares.sum() / (lengths.sum().clamp(min=1) * squares.shape[-1])
+
+
+def crop_frames(config: SATNConfig, options: TrainingOptions) -> int | None:
+    """Frames of a crop, by the front end's hop; `None` where utterances are whole.
+
+    Raises:
+        ValueError: A crop would be shorter than a frame.
+    """
+    if not options.crop_seconds:
+        return None
+    hop = cast("float", LogMel(**config.front_end).describe()["hop_seconds"])
+    frames = round(options.crop_seconds / hop)
+    if not frames:
+        raise ValueError(f"crop_seconds is {options.crop_seconds}, frames come every {hop} s; give more, or 0 for none")
+    return frames
 
 
 def _seed(*numbers: int) -> int:
     """One seed from several numbers."""
     return int(np.random.SeedSequence(numbers).generate_state(1)[0])
+
+
+def _set_seed(seed: int) -> None:
+    """What `torch.manual_seed` does, without its looks at the stack where no GPU is in use: they took 2 ms a step."""
+    torch.default_generator.manual_seed(seed)
+    if torch.cuda.is_initialized():
+        torch.cuda.manual_seed_all(seed)
 
 
 def _warm_up_and_cosine(progress: float) -> float:

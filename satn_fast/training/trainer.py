@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import logging
+import sys
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -11,15 +13,16 @@ from pathlib import Path
 from typing import Generic, TypeVar
 
 import torch
-from pytorch_lightning import Callback, Trainer
+from pytorch_lightning import Callback, LightningDataModule, Trainer
 from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.loggers import CSVLogger, Logger, TensorBoardLogger
 from torch import nn
+from torch.utils.data import DataLoader
 
-from satn_fast.training.callbacks import KeepBest, Progress, Stopwatch, TellProgress
+from satn_fast.training.callbacks import KeepBest, Progress, Stopwatch, TellProgress, WeightAverage
 from satn_fast.training.checkpoint import SafetensorsCheckpointIO
 from satn_fast.training.dataset import Utterances
-from satn_fast.training.loading import Versions, training_loader, validation_loader
+from satn_fast.training.loading import TrainingBatch, TrainingBatches, Versions, validation_loader
 from satn_fast.training.options import Hardware
 from satn_fast.training.task import EpochRecord, Task
 
@@ -33,8 +36,8 @@ class TrainingResult(Generic[ModelT]):
     """The best model on the validation utterances, and a record of every epoch.
 
     Attributes:
-        model: In evaluation mode, on the CPU.
-        history: For each epoch `epoch`, `loss` and the validation figures.
+        model: In evaluation mode, on the CPU; with averaged weights, if there is an average.
+        history: For each epoch (`TrainingOptions` says what one is) `epoch`, `loss` and the validation figures.
         best_epoch: The epoch that `model` is from; without validation the last one.
         throughput: `utterances_per_second` of this process, and the share of time in `data`, `forward`, `backward` and
             `optimizer`.
@@ -76,27 +79,34 @@ def fit(
         FloatingPointError: The loss is not finite; the message says when.
         KeyboardInterrupt: Somebody stopped it.
     """
-    hardware = hardware or Hardware()
-    kept, stopwatch = KeepBest(task.options.patience), Stopwatch()
-    callbacks: list[Callback] = [stopwatch, kept]
+    hardware, options = hardware or Hardware(), task.options
+    average = WeightAverage(options.weight_average) if options.weight_average else None
+    kept, stopwatch = KeepBest(options.patience, average), Stopwatch()
+    callbacks: list[Callback] = [stopwatch, kept] if average is None else [stopwatch, average, kept]
     if progress is not None:
         callbacks.append(TellProgress(progress, kept))
     checkpoint = None if folder is None else folder / CHECKPOINT
     if checkpoint is not None:
         callbacks.append(_every_epoch(checkpoint))
     task.validates = validation is not None
+    several = hardware.devices * hardware.nodes > 1
     with _undisturbed():
         trainer = Trainer(
             accelerator=hardware.accelerator,
             devices=hardware.devices,
             num_nodes=hardware.nodes,
-            strategy="ddp" if hardware.devices * hardware.nodes > 1 else "auto",
+            strategy="ddp" if several else "auto",
+            # PyTorch has it for GPUs alone.
+            sync_batchnorm=several and hardware.accelerator != "cpu" and torch.cuda.is_available(),
             precision=hardware.precision,  # type: ignore[arg-type]
-            max_epochs=task.options.epochs,
-            gradient_clip_val=task.options.gradient_norm,
+            max_epochs=options.n_epochs,
+            gradient_clip_val=options.gradient_norm,
             callbacks=callbacks,
             logger=[] if folder is None else _loggers(folder),
-            log_every_n_steps=1,
+            # Figures are logged when an epoch ends, nothing in between.
+            log_every_n_steps=sys.maxsize,
+            # Each epoch has a loader of its own, which knows its length.
+            reload_dataloaders_every_n_epochs=1,
             plugins=[SafetensorsCheckpointIO()],
             enable_checkpointing=checkpoint is not None,
             enable_progress_bar=False,
@@ -104,19 +114,55 @@ def fit(
             num_sanity_val_steps=0,
             use_distributed_sampler=False,
         )
-        place = {"rank": trainer.global_rank, "world_size": trainer.world_size}
-        batch_size, seed = task.options.batch_size, task.options.seed
         try:
             trainer.fit(
                 task,
-                training_loader(training, batch_size, seed, **place),
-                None if validation is None else validation_loader(validation, batch_size, **place),
+                datamodule=_Batches(task, training, validation),
                 ckpt_path=checkpoint if checkpoint is not None and checkpoint.exists() else None,
             )
         except SystemExit:  # how Lightning answers Ctrl-C
             raise KeyboardInterrupt from None
+        finally:
+            _let_go(trainer, task)
     model.load_state_dict(kept.weights)
     return TrainingResult(model.cpu().eval(), kept.history, kept.best_epoch, stopwatch.throughput())
+
+
+class _Batches(LightningDataModule):
+    """Gives the trainer the batches of each epoch, for this process."""
+
+    def __init__(self, task: Task, training: Versions, validation: Utterances | None) -> None:
+        super().__init__()
+        self._task, self._training_data, self._validation = task, training, validation
+        self._training: TrainingBatches | None = None
+
+    def train_dataloader(self) -> DataLoader[TrainingBatch]:
+        """The batches of the epoch that begins."""
+        if self._training is None:
+            task = self._task
+            self._training = TrainingBatches(self._training_data, task.options, task.crop_frames, **self._place())
+        assert self.trainer is not None
+        return self._training.loader(self.trainer.current_epoch)
+
+    def val_dataloader(self) -> DataLoader[TrainingBatch] | list[DataLoader[TrainingBatch]]:
+        """Whole utterances; nothing where nobody validates."""
+        if self._validation is None:
+            return []
+        return validation_loader(self._validation, self._task.options.batch_size, **self._place())
+
+    def _place(self) -> dict[str, int]:
+        assert self.trainer is not None
+        return {"rank": self.trainer.global_rank, "world_size": self.trainer.world_size}
+
+
+def _let_go(trainer: Trainer, task: Task) -> None:
+    """Ends what a training holds: Lightning's objects refer to each other, and would keep features for long."""
+    for logger in trainer.loggers:
+        if isinstance(logger, TensorBoardLogger):
+            logger.experiment.close()
+    trainer.fit_loop._combined_loader = None
+    task.trainer = None
+    gc.collect()
 
 
 def with_seed(seed: int, build: Callable[[], ModelT]) -> ModelT:

@@ -15,7 +15,7 @@ from satn_fast.functional import attention_transfer_loss
 from satn_fast.hub import CheckpointError, PretrainedModel
 from satn_fast.models import SATN, AutoencoderModel, SourceModel
 from satn_fast.reference import Encoded, Encoder
-from satn_fast.training.dataset import Batch
+from satn_fast.training.dataset import Batch, Crops
 from satn_fast.training.loading import Share
 from satn_fast.training.options import TransferOptions
 
@@ -112,7 +112,9 @@ def initialised_parameters(student: SATN, transfer: TransferOptions) -> list[nn.
     return [parameter for part in parts[transfer.part] for parameter in part.parameters()]
 
 
-def map_loss(student: Encoded, source: Source, features: Tensor, batch: Batch, transfer: TransferOptions) -> Tensor:
+def map_loss(
+    student: Encoded, source: Source, features: Tensor, batch: Batch | Crops, transfer: TransferOptions
+) -> Tensor:
     """How far the student's attention maps are from the source's on the same utterances."""
     with torch.no_grad():
         teacher = source.encoder(features, batch.lengths)

@@ -34,8 +34,8 @@ def test_a_manifest_with_relative_paths(satn_fast, emodb, manifest):
     result = satn_fast("prepare", "emodb", emodb, "--output", manifest)
     assert result.code == 0
     first, second = manifest.read_text().splitlines()[:2]
-    assert first == "file,label,speaker,text,gender"
-    assert second == "../emodb/wav/03a01Na.wav,neutral,03,Der Lappen liegt auf dem Eisschrank.,male"
+    assert first == "file,label,speaker,text,gender,sentence"
+    assert second == "../emodb/wav/03a01Na.wav,neutral,03,Der Lappen liegt auf dem Eisschrank.,male,a01"
     assert [row.file.name for row in read_manifest(manifest, check_files=True)] == sorted(EMODB)
 
 

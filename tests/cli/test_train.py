@@ -1,5 +1,6 @@
 """`satn-fast pretrain` and `train`, from a manifest to a run folder that says what was done."""
 
+import dataclasses
 import json
 import os
 import signal
@@ -14,7 +15,7 @@ import yaml
 
 from satn_fast import SATN, AutoencoderModel, SourceModel
 from satn_fast.audio import write_wav
-from satn_fast.data import Utterance, write_manifest
+from satn_fast.data import Utterance, read_manifest, write_manifest
 from satn_fast.evaluation import read_predictions
 
 TINY = '{"channels": 8, "n_blocks": 2, "n_heads": 2, "pooling_size": 4}'
@@ -123,7 +124,7 @@ def test_what_is_there_is_not_trained_again_or_over(satn_fast, manifest, tmp_pat
     assert (tmp_path / "run" / "model.safetensors").stat().st_mtime_ns == before
     other = satn_fast(*run, "--learning-rate", 0.5)
     assert other.code == 1
-    assert "other settings: learning_rate (0.003 there, 0.5 here)" in other.errors
+    assert "other settings: learning_rate (0.002 there, 0.5 here)" in other.errors
     restarted = satn_fast(*run, "--learning-rate", 0.5, "--restart")
     assert restarted.code == 0, restarted.errors
     assert (tmp_path / "run" / "model.safetensors").stat().st_mtime_ns != before
@@ -317,3 +318,148 @@ def test_a_killed_run_comes_to_the_same_numbers(satn_fast, manifest, tmp_path):
     assert "takes up" in resumed.errors
     assert record(tmp_path / "killed")["history"] == record(tmp_path / "whole")["history"]
     assert_equal_weights(tmp_path / "killed", tmp_path / "whole")
+
+
+def test_steps_or_epochs_say_how_long(satn_fast, manifest, tmp_path):
+    quick = ("--model", TINY, "--speeds", "1", "--accelerator", "cpu")
+    assert satn_fast("train", manifest, "-o", tmp_path / "run", *quick, "--steps", 7).code == 0
+    assert [row["epoch"] for row in record(tmp_path / "run")["history"]] == [1]
+    both = satn_fast("train", manifest, "-o", tmp_path / "both", *quick, "--steps", 7, "--epochs", 2)
+    assert both.code == 1
+    assert "steps is 7, epochs is 2: both say how long to train; leave one of them out" in both.errors
+    longer = satn_fast("pretrain", manifest, "-o", tmp_path / "source", *quick, "--steps", 7)
+    assert longer.code == 0, longer.errors
+    assert len(record(tmp_path / "source")["history"]) == 1
+    crops = satn_fast("pretrain", manifest, "-o", tmp_path / "crops", *quick, "--epochs", 1, "--crop-seconds", 1)
+    assert crops.code == 1
+    assert "crop_seconds is 1.0, but speech recognition needs whole utterances" in crops.errors
+    rebuilt = ("--task", "autoencoder", "--epochs", 1, "--crop-seconds", 0.2)
+    assert satn_fast("pretrain", manifest, "-o", tmp_path / "rebuilt", *quick, *rebuilt).code == 0
+
+
+def with_rooms(manifest, name, change=lambda row: row):
+    """A manifest with a column `room`, and whatever else is changed."""
+    rows = []
+    for row in read_manifest(manifest):
+        room = "hall" if row.speaker == "anna" else "studio"
+        rows.append(change(dataclasses.replace(row, extra={**row.extra, "room": room})))
+    write_manifest(manifest.parent / name, [row for row in rows if row is not None])
+    return manifest.parent / name
+
+
+def test_any_column_can_be_left_out(satn_fast, manifest, tmp_path):
+    rooms = with_rooms(manifest, "rooms.csv")
+    result = satn_fast("train", rooms, "-o", tmp_path / "run", *QUICK, "--leave-out", "room")
+    assert result.code == 0, result.errors
+    assert record(tmp_path / "run" / "hall" / "seed-0")["speakers"]["train"] == ["ben", "carl"]
+    assert record(tmp_path / "run" / "studio" / "seed-0")["speakers"]["train"] == ["anna"]
+    unknown = satn_fast("train", rooms, "-o", tmp_path / "no", *QUICK, "--leave-out", "colour")
+    assert unknown.code == 1
+    assert "column colour: is not in the manifest" in unknown.errors
+
+
+def test_published_folds_are_read_from_a_file(satn_fast, manifest, tmp_path):
+    folds = tmp_path / "folds.csv"
+    folds.write_text("speaker,fold\nanna,b\nben,a\ncarl,b\n")
+    run = ("train", manifest, "-o", tmp_path / "run", *QUICK, "--folds", folds, "--seeds", 2)
+    result = satn_fast(*run)
+    assert result.code == 0, result.errors
+    predictions = read_predictions(tmp_path / "run" / "predictions.csv")
+    assert {(fold, who) for fold, who in zip(predictions.folds, predictions.speakers, strict=True)} == {
+        ("b", "anna"),
+        ("a", "ben"),
+        ("b", "carl"),
+    }
+    metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())
+    assert metrics["ua"] == pytest.approx(predictions.metrics().ua)
+    assert set(metrics["folds"]) == {"a", "b"}
+    assert set(metrics["seeds"]) == {"0", "1"}
+    first = predictions.take(np.array([seed == 0 for seed in predictions.seeds]))
+    assert metrics["seeds"]["0"]["ua"] == pytest.approx(first.metrics().ua)
+    # Other folds in the file are another run.
+    folds.write_text("speaker,fold\nanna,a\nben,a\ncarl,b\n")
+    other = satn_fast(*run)
+    assert other.code == 1
+    assert "holds a run on other data" in other.errors
+    both = satn_fast(*run, "--leave-out", "speaker")
+    assert both.code == 1
+    assert "both part the corpus" in both.errors
+
+
+def test_a_label_that_a_fold_does_not_hear_is_said_and_one_that_it_does_not_say_is_not_counted(
+    satn_fast, manifest, tmp_path
+):
+    # Only anna is ever tired, and she is never low.
+    def change(row):
+        return dataclasses.replace(row, label="tired") if (row.speaker, row.label) == ("anna", "low") else row
+
+    rooms = with_rooms(manifest, "tired.csv", change)
+    result = satn_fast("train", rooms, "-o", tmp_path / "run", *QUICK, "--leave-out", "speaker")
+    assert result.code == 0, result.errors
+    said = " ".join(result.errors.split())
+    assert said.count("nobody who is trained on says") == 1
+    assert "fold anna, seed 0: nobody who is trained on says tired" in said
+    predictions = read_predictions(tmp_path / "run" / "predictions.csv")
+    metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())
+    for speaker in SPEAKERS:
+        theirs = predictions.take(np.array([fold == speaker for fold in predictions.folds]))
+        recalls = [theirs.right[theirs.truth == label].mean() for label in set(theirs.truth.tolist())]
+        assert len(recalls) == 2
+        assert metrics["folds"][speaker]["ua"] == pytest.approx(np.mean(recalls))
+
+
+def test_several_jobs_come_to_the_numbers_of_one(satn_fast, manifest, tmp_path):
+    run = (*QUICK, "--leave-out", "speaker", "--seeds", 2, "--crop-seconds", 0.3, "--validation", 0.4)
+    assert satn_fast("train", manifest, "-o", tmp_path / "one", *run).code == 0
+    result = satn_fast("train", manifest, "-o", tmp_path / "two", *run, "--jobs", 2)
+    assert result.code == 0, result.errors
+    assert (tmp_path / "one" / "predictions.csv").read_text() == (tmp_path / "two" / "predictions.csv").read_text()
+    assert (tmp_path / "one" / "metrics.json").read_text() == (tmp_path / "two" / "metrics.json").read_text()
+    for speaker in SPEAKERS:
+        for seed in (0, 1):
+            place = f"{speaker}/seed-{seed}"
+            assert_equal_weights(tmp_path / "one" / place, tmp_path / "two" / place)
+            assert record(tmp_path / "one" / place)["history"] == record(tmp_path / "two" / place)["history"]
+            assert record(tmp_path / "two" / place)["machine"]["threads"] == 1
+    assert "6/6" in result.errors
+    assert not list((tmp_path / "two").glob(".features*"))
+    # The number of jobs is no other run.
+    again = satn_fast("train", manifest, "-o", tmp_path / "one", *run, "--jobs", 2)
+    assert again.code == 0
+    assert again.errors.count("has finished already") == 6
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_a_fold_that_fails_is_named_in_one_line(satn_fast, manifest, tmp_path, jobs):
+    (tmp_path / "run" / "ben" / "seed-0").mkdir(parents=True)
+    (tmp_path / "run" / "ben" / "seed-0" / "run.yaml").write_text("a: [")
+    run = ("train", manifest, "-o", tmp_path / "run", *QUICK, "--leave-out", "speaker", "--jobs", jobs)
+    result = satn_fast(*run)
+    assert result.code == 1
+    assert "satn-fast: fold ben, seed 0: " in result.errors
+    assert "run.yaml: is damaged; start anew with --restart" in result.errors
+    assert "Traceback" not in result.errors
+
+
+def test_jobs_do_not_go_with_several_devices(satn_fast, manifest, tmp_path):
+    result = satn_fast("train", manifest, "-o", tmp_path / "run", *QUICK, "--jobs", 2, "--devices", 2)
+    assert result.code == 1
+    assert "jobs is 2, devices 2, nodes 1; give one of them only" in result.errors
+
+
+def test_stopping_several_jobs_stops_all_of_them(manifest, tmp_path):
+    run = ["train", manifest, "-o", tmp_path / "run", *QUICK, "--epochs", 5000, "--leave-out", "speaker", "--jobs", 2]
+    command = [sys.executable, "-c", "from satn_fast.cli import main; main()", *map(str, run)]
+    process = subprocess.Popen(
+        command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
+    for speaker in SPEAKERS[:2]:
+        wait_for(tmp_path / "run" / speaker / "seed-0" / "last.ckpt", process)
+    os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to every process
+    _, errors = process.communicate(timeout=60)  # which ends when no process holds the pipe
+    assert process.returncode == 130
+    assert "the same command goes on after the last epoch" in errors
+    assert "Traceback" not in errors
+    assert not list((tmp_path / "run").glob(".features*"))
+    with pytest.raises(ProcessLookupError):
+        os.killpg(process.pid, 0)

@@ -53,8 +53,13 @@ def test_ravdess(tmp_path):
     (tmp_path / "Actor_12" / "._03-01-06-02-02-01-12.wav").write_bytes(b"macOS")
     corpus = read_corpus("ravdess", tmp_path)
     assert columns(corpus, "label", "speaker", "text", "extra") == [
-        ("neutral", "01", "Kids are talking by the door", {"gender": "male", "intensity": "normal"}),
-        ("fearful", "12", "Dogs are sitting by the door", {"gender": "female", "intensity": "strong"}),
+        ("neutral", "01", "Kids are talking by the door", {"gender": "male", "intensity": "normal", "sentence": "01"}),
+        (
+            "fearful",
+            "12",
+            "Dogs are sitting by the door",
+            {"gender": "female", "intensity": "strong", "sentence": "02"},
+        ),
     ]
     assert corpus.left_out == {"song-05": 1}
     with_song = read_corpus("ravdess", tmp_path, labels={"song-05": "angry"})
@@ -78,17 +83,18 @@ def test_emodb(tmp_path):
     ]  # fmt: skip
     assert {row.speaker for row in corpus.utterances} == {"08"}
     assert corpus.utterances[0].text.startswith("Was sind denn das für Tüten")
-    assert corpus.utterances[0].extra == {"gender": "female"}
+    assert corpus.utterances[0].extra == {"gender": "female", "sentence": "b01"}
 
 
-def test_cremad(tmp_path):
+@pytest.mark.parametrize("below", ["", "AudioWAV"])
+def test_cremad(tmp_path, below):
     tones(tmp_path / "AudioWAV", "1001_DFA_ANG_XX.wav", "1040_ITH_SAD_X.wav", "1002_IEO_HAP_HI.wav")
     write(tmp_path / "VideoDemographics.csv", "ActorID,Age,Sex,Race,Ethnicity\n1001,51,Male,Caucasian,Not Hispanic\n")
-    corpus = read_corpus("cremad", tmp_path)
+    corpus = read_corpus("cremad", tmp_path / below)
     assert columns(corpus, "label", "speaker", "extra") == [
-        ("angry", "1001", {"intensity": "", "gender": "male"}),
-        ("happy", "1002", {"intensity": "high", "gender": ""}),
-        ("sad", "1040", {"intensity": "", "gender": ""}),
+        ("angry", "1001", {"intensity": "", "sentence": "DFA", "gender": "male", "age": "51"}),
+        ("happy", "1002", {"intensity": "high", "sentence": "IEO", "gender": "", "age": ""}),
+        ("sad", "1040", {"intensity": "", "sentence": "ITH", "gender": "", "age": ""}),
     ]
     assert corpus.utterances[0].text == "Don't forget a jacket."
 
@@ -104,6 +110,104 @@ def test_other_names_are_named_or_skipped(tmp_path, corpus, good):
     skipped = read_corpus(corpus, tmp_path, on_error="skip")
     assert [row.file.name for row in skipped.utterances] == [good]
     assert len(skipped.problems) == 1
+
+
+@pytest.mark.parametrize("below", ["", "samples"])
+def test_nemo(tmp_path, below):
+    write(
+        tmp_path / "data.tsv",
+        "file_id\temotion\traw_text\tnormalized_text\tspeaker_id\tgender\tage\n"
+        'WR0_surprised_64.wav\tsurprised\tTo "Ród", tak.\tto ród tak\t        WR0\tmale\t23\n'
+        "EB0_fear_1.wav\tfear\tNie.\tnie\t        EB0\tfemale\t27\n",
+    )
+    tones(tmp_path / "samples", "WR0_surprised_64.OGG", "EB0_fear_1.ogg")
+    corpus = read_corpus("nemo", tmp_path / below)
+    assert columns(corpus, "label", "speaker", "text", "extra") == [
+        ("surprised", "WR0", "to ród tak", {"raw_text": 'To "Ród", tak.', "gender": "male", "age": "23"}),
+        ("fearful", "EB0", "nie", {"raw_text": "Nie.", "gender": "female", "age": "27"}),
+    ]
+
+
+def test_nemo_names_what_is_in_the_table_or_the_folder_only(tmp_path):
+    write(
+        tmp_path / "data.tsv",
+        "file_id\temotion\traw_text\tnormalized_text\tspeaker_id\tgender\tage\n"
+        "A_fear_1.wav\tfear\tA\ta\tA\tmale\t23\nB_fear_1.wav\tfear\tA\ta\tB\tmale\t23\n",
+    )
+    tones(tmp_path / "samples", "A_fear_1.wav", "C_fear_1.wav")
+    problems = read_corpus("nemo", tmp_path, on_error="skip").problems
+    assert "B_fear_1.wav: no such file below" in problems[0]
+    assert re.search(r"C_fear_1\.wav: .*data\.tsv does not list it", problems[1])
+    write(tmp_path / "data.tsv", "file_id\temotion\nA_fear_1.wav\tfear\n")
+    with pytest.raises(LayoutError, match="data.tsv: lacks raw_text, normalized_text, speaker_id, gender, age"):
+        read_corpus("nemo", tmp_path)
+
+
+# --- Other packings --------------------------------------------------------------------------------------------------
+
+PACKINGS = [("WAV", "WAV", "PCM_16"), ("flac", "FLAC", "PCM_16"), ("Ogg", "OGG", "VORBIS"), ("opus", "OGG", "OPUS")]
+PACKINGS += [("mp3", "MP3", "MPEG_LAYER_III"), ("aiff", "AIFF", "PCM_16"), ("AIF", "AIFF", "PCM_16")]
+
+
+@pytest.mark.parametrize(("suffix", "container", "coding"), PACKINGS, ids=[packing[0] for packing in PACKINGS])
+@pytest.mark.parametrize(
+    ("corpus", "name"), [("ravdess", "03-01-01-01-01-01-01"), ("emodb", "03a01Fa"), ("cremad", "1001_DFA_ANG_XX")]
+)
+def test_audio_in_any_packing_is_read(tmp_path, corpus, name, suffix, container, coding):
+    file = tmp_path / "audio" / f"{name}.{suffix}"
+    file.parent.mkdir()
+    soundfile.write(file, 0.3 * np.sin(np.arange(16000) / 9), 16000, format=container, subtype=coding)
+    found = read_corpus(corpus, tmp_path)
+    assert columns(found, "file") == [(file,)]
+    assert found.problems == ()
+    _, inspections = inspect_corpus(found.utterances, Problems())
+    assert inspections[file].sample_rate in (16000, 48000)
+
+
+def test_of_two_packings_the_lossless_one_is_taken_and_said_so(tmp_path):
+    tones(tmp_path, "AudioMP3/1001_DFA_ANG_XX.mp3", "AudioWAV/1001_DFA_ANG_XX.WAV")
+    tones(tmp_path, "AudioMP3/1002_DFA_ANG_XX.mp3", "AudioWAV/1002_DFA_ANG_XX.wav", "AudioMP3/1003_DFA_ANG_XX.mp3")
+    corpus = read_corpus("cremad", tmp_path)
+    assert sorted(row.file.name for row in corpus.utterances) == [
+        "1001_DFA_ANG_XX.WAV",
+        "1002_DFA_ANG_XX.wav",
+        "1003_DFA_ANG_XX.mp3",
+    ]
+    [said] = corpus.problems
+    assert re.search(r"1001_DFA_ANG_XX\.mp3: the same recording as .*1001_DFA_ANG_XX\.WAV, which is taken", said)
+    assert said.endswith("(and 1 more files likewise)")
+
+
+def test_a_pattern_takes_one_packing_of_a_recording(tmp_path):
+    tones(tmp_path, "anna/sad.flac", "anna/sad.mp3", "ben/sad.mp3")
+    corpus = read_corpus("pattern", tmp_path, pattern=r"(?P<speaker>\w+)/(?P<label>\w+)\.")
+    assert [row.file.name for row in corpus.utterances] == ["sad.flac", "sad.mp3"]
+    assert len(corpus.problems) == 1
+
+
+# The tables of the folder that holds them: utterances, labels, speakers.
+PUBLISHED = {
+    "emodb": (535, 7, 10),
+    "ravdess": (1440, 8, 24),
+    "cremad": (7442, 6, 91),
+    "nemo": (4481, 6, 9),
+    "librispeech": (1313, 1, 20),
+}
+
+
+@pytest.mark.parametrize("corpus", PUBLISHED)
+def test_complete_corpora_have_all_utterances_labels_and_speakers(real_speech, corpus):
+    folder = real_speech / "corpora" / corpus
+    if not folder.is_dir():
+        pytest.skip(f"{folder}: is not there")
+    found = read_corpus(corpus, folder)
+    rows = found.utterances
+    assert (len(rows), len({row.label for row in rows}), len({row.speaker for row in rows})) == PUBLISHED[corpus]
+    assert all(row.text for row in rows)
+    assert found.problems == ()
+    below = next(path for path in sorted(folder.iterdir()) if path.is_dir())
+    if corpus != "ravdess":
+        assert {row.file for row in read_corpus(corpus, below).utterances} == {row.file for row in rows}
 
 
 # --- IEMOCAP ---------------------------------------------------------------------------------------------------------
@@ -161,6 +265,19 @@ def test_iemocaps_speaker_is_who_speaks_and_not_who_wears_the_markers(iemocap):
         "dominance": "2.5000",
     }
     assert second.text is None
+
+
+def test_iemocap_and_librispeech_in_another_packing(iemocap, librispeech):
+    for root, corpus, old, new in (
+        (iemocap, "iemocap", ".wav", ".flac"),
+        (librispeech, "librispeech", ".flac", ".MP3"),
+    ):
+        before = [row.file.stem for row in read_corpus(corpus, root).utterances]
+        for file in sorted(root.rglob(f"*{old}")):
+            file.rename(file.with_suffix(new))
+        after = read_corpus(corpus, root).utterances
+        assert [row.file.stem for row in after] == before
+        assert {row.file.suffix for row in after} == {new}
 
 
 def test_iemocap_with_excited_apart_improvised_and_frustration(iemocap):
@@ -518,6 +635,15 @@ def test_damaged_files_are_named_and_left_out(tmp_path):
     usable, inspections = inspect_corpus(rows, problems)
     assert [row.file.name for row in usable] == [file.name for file in inspections] == ["good.wav"]
     assert [Path(message.split(":")[0]) for message in problems.found] == bad
+
+
+def test_silent_files_are_left_out_where_files_are_skipped(tmp_path):
+    write_wav(tmp_path / "silent.wav", np.zeros(800), 16000)
+    rows = [Utterance(tmp_path / "silent.wav", "sad", "anna"), Utterance(tone(tmp_path / "1.wav"), "sad", "anna")]
+    assert inspect_corpus(rows, Problems("stop"))[0] == rows
+    problems = Problems("skip")
+    assert inspect_corpus(rows, problems)[0] == rows[1:]
+    assert "silent.wav: is silent (below -60 dB)" in problems.found[0]
 
 
 def test_segments_outside_of_their_file_are_named(tmp_path):

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from satn_fast.export.names import MICRO, STREAM, UTTERANCE
+from satn_fast.export.names import BATCH, MICRO, STREAM, UTTERANCE, is_int8
 from tests.export import speechlike
 
 pytest.importorskip("onnxruntime")
@@ -53,6 +53,24 @@ def exported(_one_thread, tmp_path_factory):
         manifest=manifest,
         progress=calls,
     )
+
+
+@pytest.fixture(scope="package")
+def pooled(_one_thread, tmp_path_factory):
+    """The files of a model that pools mean and deviation of all layers."""
+    from satn_fast.export import to_onnx, to_tflite
+
+    model, folder = speechlike.trained(**speechlike.STATISTICS), tmp_path_factory.mktemp("pooled")
+    hop_seconds = model.config.hop_seconds
+    calibration = speechlike.corpus(11, 24, hop_seconds)[0]
+    features, truth = speechlike.corpus(12, 60, hop_seconds)
+    for name in (*UTTERANCE, *STREAM, *BATCH):
+        options = {"int8": True, "calibration": calibration} if is_int8(name) else {}
+        if name.endswith(".tflite"):
+            to_tflite(model, folder / name, **options)
+        else:
+            to_onnx(model, folder / name, streaming=name in STREAM, batched=name in BATCH, **options)
+    return SimpleNamespace(model=model, folder=folder, calibration=calibration, features=features, truth=truth)
 
 
 @pytest.fixture(scope="package")

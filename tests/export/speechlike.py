@@ -10,6 +10,15 @@ LABELS = ("calm", "tense", "angry")
 N_MELS = 16
 FRONT_END = {"preset": "kaldi", "sample_rate": 16000, "n_mels": N_MELS}
 
+# The configuration that pools more than the mean of the last layer, with fewer and longer frames.
+STATISTICS = {
+    "pooling": "statistics",
+    "pooling_layers": "all",
+    "embedding_norm": True,
+    "normalization": "running_level",
+    "front_end": FRONT_END | {"hop_seconds": 0.04, "window_seconds": 0.064},
+}
+
 
 def delta(x):
     """HTK regression over two frames on each side, edges repeated; (T, M) to (T, M)."""
@@ -17,9 +26,9 @@ def delta(x):
     return 0.1 * (padded[3 : n + 3] - padded[1 : n + 1]) + 0.2 * (padded[4 : n + 4] - padded[:n])
 
 
-def utterance(generator, n_frames, label=0):
+def utterance(generator, n_frames, label=0, hop_seconds=0.01):
     """(T, 3 * N_MELS) float32: a spectral slope, syllables whose rate is the class, pauses, noise."""
-    bands, time = np.linspace(0, 1, N_MELS), np.arange(n_frames) / 100
+    bands, time = np.linspace(0, 1, N_MELS), np.arange(n_frames) * hop_seconds
     rate = (2.0, 4.5, 9.0)[label] * generator.uniform(0.85, 1.15)
     level = 8 + generator.normal() - 5 * bands
     syllables = 2.5 * np.sin(2 * np.pi * rate * time + generator.uniform(0, 6))[:, None] * np.cos(3 * bands)
@@ -29,11 +38,11 @@ def utterance(generator, n_frames, label=0):
     return np.concatenate([log_mel, deltas, delta(deltas)], axis=1).astype(np.float32)
 
 
-def corpus(seed, count):
+def corpus(seed, count, hop_seconds=0.01):
     """`count` utterances of 40 to 160 frames and their class indices."""
     generator = np.random.default_rng(seed)
     truth = [i % len(LABELS) for i in range(count)]
-    return [utterance(generator, int(generator.integers(40, 160)), label) for label in truth], truth
+    return [utterance(generator, int(generator.integers(40, 160)), label, hop_seconds) for label in truth], truth
 
 
 def waveform(generator, n_samples, label=0):
@@ -78,17 +87,21 @@ def untrained(**overrides):
                 parameter.mul_(torch.rand_like(parameter) + 0.5)
             if name.endswith(("query.weight", "key.weight", "context")):
                 parameter.mul_(2.0)
+        if model.embedding_norm is not None:
+            model.embedding_norm.running_mean.normal_()
+            model.embedding_norm.running_var.uniform_(0.1, 2.0)
     return model
 
 
-def trained(steps=50):
+def trained(steps=50, **overrides):
     """A model that tells the classes apart."""
-    model = untrained().train()
+    model = untrained(**overrides).train()
+    hop_seconds = model.config.hop_seconds
     generator = np.random.default_rng(7)
     optimizer = torch.optim.AdamW(model.parameters(), 3e-3)
     for _ in range(steps):
         labels = generator.integers(0, len(LABELS), 12)
-        batch = torch.from_numpy(np.stack([utterance(generator, 80, label) for label in labels]))
+        batch = torch.from_numpy(np.stack([utterance(generator, 80, label, hop_seconds) for label in labels]))
         loss = F.cross_entropy(model(batch).logits, torch.from_numpy(labels))
         optimizer.zero_grad()
         loss.backward()

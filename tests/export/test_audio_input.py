@@ -13,6 +13,7 @@ from satn_fast.export.audio_tables import audio_tables, least_samples
 from satn_fast.export.cost import arena_bytes
 from satn_fast.export.names import AUDIO
 from tests.export import speechlike
+from tests.export.test_parity import reference_logits
 
 FRONT_ENDS = [
     {"preset": "kaldi"},
@@ -25,6 +26,8 @@ FRONT_ENDS = [
     {"preset": "kaldi-hamming", "sample_rate": 11025, "n_mels": 12, "filter_norm": "slaney", "framing": "center_zero"},
     {"preset": "psf", "log": "none", "floor_mode": "zero", "mel_scale": "slaney", "filters": "hz"},
     {"preset": "kaldi", "hop_seconds": 0.03, "preemphasis": 0.0},
+    {"preset": "kaldi", "n_mels": 64, "hop_seconds": 0.04, "window_seconds": 0.064},
+    {"preset": "librosa", "n_mels": 64, "hop_seconds": 0.04, "window_seconds": 0.05, "fft_size": 1024},
 ]
 
 
@@ -101,6 +104,15 @@ def test_gives_the_logits_of_the_file_that_takes_features(spoken, exported, name
         np.testing.assert_allclose(of_audio(audio), of_features(features), atol=tolerance)
     prediction = of_audio.predict(spoken.audio[0])
     assert prediction.label == of_features.predict(spoken.features[0]).label
+
+
+@pytest.mark.parametrize(("write", "name"), [(to_onnx, "model.onnx"), (to_tflite, "model.tflite")])
+def test_logits_of_audio_with_few_long_frames(tmp_path, write, name):
+    model = speechlike.untrained(**speechlike.STATISTICS | {"normalization": "level", "attention_window": None})
+    of_audio, front_end = load(write(model, tmp_path / name, audio_input=True)), LogMel(**model.config.front_end)
+    for audio in (*speechlike.spoken(3, 4), speechlike.spoken(3, 1)[0][:1024]):
+        expected = reference_logits(model, front_end(audio))
+        np.testing.assert_allclose(of_audio(audio), expected, atol=1e-3 * np.abs(expected).max())
 
 
 def test_front_end_stays_in_float_and_the_network_as_it_is(exported):

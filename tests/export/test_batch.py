@@ -6,6 +6,7 @@ import pytest
 
 from satn_fast.export import ExportError, export, layer_errors, load, to_onnx
 from tests.export import speechlike
+from tests.export.test_parity import reference_logits
 
 LENGTHS = (37, 300, 1, 120, 19, 20, 21)
 
@@ -33,6 +34,32 @@ def test_rows_are_those_of_the_utterances_alone(tmp_path, normalization, window)
     expected = np.stack([alone(features) for features in utterances()])
     np.testing.assert_allclose(together.batch(utterances()), expected, atol=1e-5)
     np.testing.assert_allclose(together(utterances()[0]), expected[0], atol=1e-5)
+
+
+@pytest.mark.parametrize("normalization", ["level", "running_level"])
+@pytest.mark.parametrize("window", [None, 20])
+@pytest.mark.parametrize("layers", ["last", "all"])
+def test_rows_are_those_of_the_utterances_alone_with_their_deviation(tmp_path, normalization, window, layers):
+    overrides = {"normalization": normalization, "attention_window": window, "pooling_layers": layers}
+    model = speechlike.untrained(**speechlike.STATISTICS | overrides)
+    together = load(to_onnx(model, tmp_path / "model.onnx", batched=True))
+    expected = np.stack([reference_logits(model, features) for features in utterances()])
+    np.testing.assert_allclose(together.batch(utterances()), expected, atol=1e-4 * np.abs(expected).max())
+
+
+@pytest.mark.parametrize("int8", [False, True])
+@pytest.mark.parametrize("garbage", [np.nan, 1e30])
+def test_padding_changes_no_deviation(pooled, int8, garbage):
+    path = pooled.folder / f"model.batch{'.int8' if int8 else ''}.onnx"
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    features = np.full((len(LENGTHS), 333, 48), garbage, np.float32)
+    for row, frames in zip(features, utterances(), strict=True):
+        row[: len(frames)] = frames
+    logits = session.run(["logits"], {"features": features, "lengths": np.array(LENGTHS)})[0]
+    alone = load(pooled.folder / path.name.replace(".batch", ""))
+    expected = np.stack([alone(frames) for frames in utterances()])
+    # In int8, a value on the brink may be rounded the other way.
+    np.testing.assert_allclose(logits, expected, atol=(0.02 if int8 else 1e-4) * np.abs(expected).max())
 
 
 @pytest.mark.parametrize("kind", ["", ".int8"])

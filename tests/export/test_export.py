@@ -112,16 +112,17 @@ def test_empty_sets_are_refused_before_any_work(exported, tmp_path):
 
 
 @pytest.mark.parametrize("window", [None, 20])
-def test_macs_are_those_that_torch_counts(window):
+@pytest.mark.parametrize(("overrides", "n_frames"), [({}, 300), (speechlike.STATISTICS, 75)])
+def test_macs_are_those_that_torch_counts(window, overrides, n_frames):
     from torch.utils.flop_counter import FlopCounterMode
 
-    model = SATN(speechlike.config(attention_window=window)).eval()
+    model = SATN(speechlike.config(**overrides | {"attention_window": window})).eval()
     with FlopCounterMode(display=False) as counter, torch.no_grad():
-        model(torch.zeros(1, 300, 48))
+        model(torch.zeros(1, n_frames, 48))
     counted = counter.get_total_flops() / 2 / 3.0
     if window is not None:  # the reference builds the whole T x T map
-        pairs = 300 * 20 - 20 * 19 // 2
-        counted -= 2 * 32 * (300**2 - pairs) / 3.0
+        pairs = n_frames * 20 - 20 * 19 // 2
+        counted -= 2 * 32 * (n_frames**2 - pairs) / 3.0
     assert macs_per_second(model.config, 3.0) == pytest.approx(counted, rel=0.02)
 
 

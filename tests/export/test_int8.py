@@ -30,6 +30,33 @@ def test_decides_like_the_float_model(exported, name):
     assert np.abs(logits - expected).max() < 0.3 * spread
 
 
+@pytest.mark.parametrize("name", ["model.int8.onnx", "model.stream.int8.onnx", "model.int8.tflite"])
+def test_decides_like_the_float_model_by_mean_and_deviation(pooled, name):
+    float_model, int8 = load(pooled.folder / name.replace(".int8", "")), load(pooled.folder / name)
+    expected = np.stack([float_model(x) for x in pooled.features])
+    logits = np.stack([int8(x) for x in pooled.features])
+    assert (expected.argmax(-1) == pooled.truth).mean() > 0.8, "the model has to be worth something"
+    assert (logits.argmax(-1) == expected.argmax(-1)).mean() >= 0.95
+    assert 0 < np.abs(logits - expected).mean() < 0.02 * expected.std()
+    assert np.abs(logits - expected).max() < 0.1 * expected.std()
+
+
+@pytest.mark.parametrize("name", ["model.onnx", "model.int8.onnx", "model.tflite", "model.int8.tflite"])
+def test_one_frame_silence_and_two_minutes_have_a_deviation(pooled, name):
+    model, float_model = load(pooled.folder / name), load(pooled.folder / "model.onnx")
+    speech = speechlike.utterance(np.random.default_rng(2), 3000, 2, pooled.model.config.hop_seconds)
+    for features in (
+        speech[:1],
+        np.full((1, 48), -15.9, np.float32),
+        np.full((75, 48), -15.9),
+        np.zeros((75, 48)),
+        speech,
+    ):
+        assert np.isfinite(model(features)).all()
+    expected = float_model(speech)
+    assert np.abs(model(speech) - expected).max() < 0.1 * np.abs(expected).max()
+
+
 @pytest.mark.parametrize("name", ["model.int8.onnx", "model.int8.tflite"])
 def test_utterance_longer_than_all_of_the_calibration_does_not_saturate(exported, name):
     features = speechlike.utterance(np.random.default_rng(2), 3000, 2)
@@ -58,6 +85,34 @@ def test_every_convolution_fuses_to_an_integer_one(exported, tmp_path):
     assert operators["DequantizeLinear"] == 1, (
         "the sum before LayerNorm is in float; the pooled frames were never in int8"
     )
+
+
+def test_blocks_stay_in_integers_where_they_are_pooled_too(pooled, tmp_path):
+    options = onnxruntime.SessionOptions()
+    options.optimized_model_filepath = str(tmp_path / "optimised.onnx")
+    options.log_severity_level = 4
+    onnxruntime.InferenceSession(pooled.folder / "model.int8.onnx", options, ["CPUExecutionProvider"])
+    operators = Counter(node.op_type for node in onnx.load(tmp_path / "optimised.onnx").graph.node)
+    assert operators["QLinearConv"] == CONVOLUTIONS
+    assert operators["Conv"] == operators["FusedConv"] == 0
+    assert operators["QLinearAdd"] == operators["QGemm"] == 3
+    assert operators["QuantizeLinear"] == 3, "input, attended, layers: the convolutions pass integers on"
+    assert operators["DequantizeLinear"] == 3 + 1, "what is pooled of every block, and the sum before LayerNorm"
+    assert operators["Sqrt"] == 1
+
+
+def test_tflite_blocks_stay_in_integers_where_they_are_pooled_too(pooled):
+    model = read_tflite(pooled.folder / "model.int8.tflite")
+    kinds, types = {}, [tensor.type for tensor in model.subgraphs[0].tensors]
+    for name, operator in operators_of(model):
+        kinds.setdefault(name, []).append(types[operator.outputs[0]])
+    int8, float32 = schema.TensorType.INT8, schema.TensorType.FLOAT32
+    assert kinds["CONV_2D"] == [int8] * CONVOLUTIONS
+    assert Counter(kinds["FULLY_CONNECTED"])[int8] == 3
+    assert len(kinds["QUANTIZE"]) == 3
+    for name in ("SQRT", "SQUARED_DIFFERENCE", "BATCH_MATMUL", "SOFTMAX", "CONCATENATION"):
+        assert set(kinds[name]) == {float32}, name
+    assert all(not code.customCode for code in model.operatorCodes)
 
 
 def test_onnx_opset_is_old_enough_to_be_read_widely(exported):

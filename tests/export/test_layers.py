@@ -9,8 +9,8 @@ from ai_edge_litert import schema_py_generated as schema
 from onnx import numpy_helper
 
 from satn_fast import SATN
-from satn_fast.export import ExportError, layer_errors, to_micro, to_tflite
-from satn_fast.export.names import is_int8
+from satn_fast.export import ExportError, layer_errors, to_micro, to_onnx, to_tflite
+from satn_fast.export.names import STREAM, UTTERANCE, is_int8
 from satn_fast.export.onnx import graph as onnx_graph
 from tests.export import speechlike
 from tests.export.conftest import FILES
@@ -57,6 +57,23 @@ def test_every_layer_is_compared_and_the_worst_comes_first(exported, name):
     else:
         assert relative[0] < 1e-5
         assert max(error.max_error for error in errors) < 1e-4
+
+
+@pytest.mark.parametrize("name", [*UTTERANCE, *STREAM])
+def test_every_layer_is_compared_where_all_of_them_are_pooled(pooled, name):
+    errors = by_layer(pooled.folder / name, pooled.model, pooled.features[:5])
+    assert len(errors) == 1 + 2 * 3 + 3 + 1 + 1
+    assert {"encoder.attention", "encoder.tcn.blocks.0", "pooling", "classifier"} < set(errors)
+    worst = max(error.relative_error for error in errors.values())
+    assert 1e-4 < worst < 0.15 if is_int8(name) else worst < 1e-5
+
+
+@pytest.mark.parametrize("overrides", [{"pooling_layers": "last"}, {"pooling": "mean"}, {"normalization": "level"}])
+def test_layers_of_other_ways_to_pool_are_found(pooled, tmp_path, overrides):
+    model = speechlike.untrained(**speechlike.STATISTICS | overrides)
+    for write, name in ((to_onnx, "model.onnx"), (to_tflite, "model.tflite")):
+        path = write(model, tmp_path / name)
+        assert layer_errors(path, model, pooled.features[:2])[0].relative_error < 1e-5
 
 
 # LiteRT's own kernels round otherwise than its delegate, which the verification runs.

@@ -1,6 +1,8 @@
 """`model.mcu.tflite` in TFLite Micro's own interpreter: int8 at its border, and the decisions of the float stream."""
 
 import re
+from copy import deepcopy
+from functools import cache
 
 import flatbuffers
 import numpy as np
@@ -12,26 +14,53 @@ from satn_fast import SATN, SATNConfig, Stream
 from satn_fast.export import ExportError, load
 from satn_fast.export.micro.exporter import to_micro
 from satn_fast.export.micro.file import interface
-from satn_fast.export.micro.graph import ANY_SCORES, PADDING, step
 from satn_fast.export.micro.host import Host, HostTables
+from satn_fast.export.micro.pooling import PADDING, ChannelScales
 from satn_fast.export.micro.runtime import MicroModel, arena_bytes
+from satn_fast.export.micro.step import ANY_SCORES, step
 from satn_fast.export.weights import folded
 from tests.export import speechlike
 from tests.frontend.building import ROOT
 
 pytest.importorskip("tflite_micro", reason="the package tflite-micro is not installed")
 
-# Those of tensorflow/lite/micro/micro_mutable_op_resolver.h that a step may use.
+# Those of tensorflow/lite/micro/micro_mutable_op_resolver.h that a step may use, and where it pools deviations.
 OPERATORS = {
     "ADD", "BATCH_MATMUL", "CONCATENATION", "FULLY_CONNECTED", "GATHER", "L2_NORMALIZATION", "MEAN", "QUANTIZE",
     "RESHAPE", "SLICE", "SOFTMAX", "SUB", "TANH", "TRANSPOSE",
 }  # fmt: skip
-POOLING_FRAMES = 200
+OPERATORS_OF_DEVIATIONS = OPERATORS | {"MUL", "RSQRT", "SQUARED_DIFFERENCE", "SUM"}
+POOLING_FRAMES = 210
+
+# The fields of `speechlike.config` that make what pools the logits of frames, and what pools mean and deviation.
+MEAN = {}
+STATISTICS = {
+    "pooling": "statistics",
+    "pooling_layers": "all",
+    "embedding_norm": True,
+    "normalization": "running_level",
+    "front_end": {**speechlike.FRONT_END, "hop_seconds": 0.04},
+}
 
 
-@pytest.fixture(scope="module")
-def model():
-    return speechlike.trained()
+def untrained(**overrides):
+    """`speechlike.untrained`; what the embedding is standardised with differs from its start too."""
+    model = speechlike.untrained(**overrides)
+    norm = model.embedding_norm
+    if norm is not None:
+        norm.running_mean.copy_(torch.randn_like(norm.running_mean))
+        norm.running_var.copy_(torch.rand_like(norm.running_var) + 0.5)
+    return model
+
+
+@cache
+def trained(pooling):
+    return speechlike.trained(**{"mean": MEAN, "statistics": STATISTICS}[pooling])
+
+
+@pytest.fixture(scope="module", params=["mean", "statistics"])
+def model(request):
+    return trained(request.param)
 
 
 @pytest.fixture(scope="module")
@@ -61,19 +90,65 @@ def normalised(model, features):
     return normalization(torch.from_numpy(features)[None]).numpy()[0]
 
 
-@pytest.mark.parametrize("overrides", [{}, {"normalization": "global"}, {"kernel_size": 1}, {"attention_window": 2}])
+def steps_in_float(model, graph, features, chunk_frames):
+    """What each step of the graph gives, tensor by tensor."""
+    state, frames = graph.initial_state(), normalised(model, features)
+    padding = np.zeros((1, chunk_frames), np.float32)
+    for start in range(0, len(frames), chunk_frames):
+        values = graph.run({"features": frames[None, start : start + chunk_frames], "padding": padding, **state})
+        state = {kept.input: values[kept.output] for kept in graph.states}
+        yield values
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        {},
+        {"normalization": "global"},
+        {"kernel_size": 1},
+        {"attention_window": 2},
+        {"pooling_layers": "all"},
+        {"pooling": "statistics"},
+        {"pooling": "statistics", "embedding_norm": True},
+        STATISTICS,
+        {**STATISTICS, "n_blocks": 1, "normalization": "running"},
+    ],
+)
 @pytest.mark.parametrize("chunk_frames", [1, 7])
 def test_step_in_float_is_the_stream(overrides, chunk_frames):
-    model = speechlike.untrained(**overrides)
+    model = untrained(**overrides)
     features = speechlike.utterance(np.random.default_rng(0), 70, 1)
     graph, stream = step(folded(model), chunk_frames, POOLING_FRAMES, ANY_SCORES), Stream(model)
-    state, frames = graph.initial_state(), normalised(model, features)
-    for start in range(0, len(frames), chunk_frames):
-        rows = slice(start, start + chunk_frames)
-        padding = np.zeros((1, chunk_frames), np.float32)
-        values = graph.run({"features": frames[None, rows], "padding": padding, **state})
-        state = {kept.input: values[kept.output] for kept in graph.states}
-        np.testing.assert_allclose(values["logits"], stream.push(features[rows]), atol=1e-3)
+    for index, values in enumerate(steps_in_float(model, graph, features, chunk_frames)):
+        expected = stream.push(features[index * chunk_frames : (index + 1) * chunk_frames])
+        np.testing.assert_allclose(values["logits"], expected, atol=1e-3)
+
+
+@pytest.mark.parametrize("overrides", [MEAN, {"pooling_layers": "all"}, STATISTICS])
+def test_step_in_float_pools_the_last_frames(overrides):
+    model = untrained(**overrides)
+    features = speechlike.utterance(np.random.default_rng(4), 200, 2)
+    *_, values = steps_in_float(model, step(folded(model), 10, 60, ANY_SCORES), features, 10)
+    with torch.no_grad():
+        encoded = model.encoder(torch.from_numpy(features)[None])
+        last = encoded._replace(
+            hidden=encoded.hidden[:, -60:], blocks=tuple(block[:, -60:] for block in encoded.blocks)
+        )
+        expected = model.classify(last).logits
+    np.testing.assert_allclose(values["logits"], expected, atol=1e-3)
+
+
+def test_scales_of_channels_change_nothing_in_float():
+    model = untrained(**STATISTICS)
+    channels, features = model.config.pooled_channels, speechlike.utterance(np.random.default_rng(5), 80, 0)
+    generator = np.random.default_rng(0)
+    scales = ChannelScales(*generator.uniform(0.2, 5.0, (len(ChannelScales._fields), channels)))
+    last = [
+        list(steps_in_float(model, step(folded(model), 10, 40, ANY_SCORES, chosen), features, 10))[-1]
+        for chosen in (None, scales)
+    ]
+    assert np.abs(last[0]["chunk_means_next"] - last[1]["chunk_means_next"]).max() > 1, "the scales have to matter"
+    np.testing.assert_allclose(last[0]["logits"], last[1]["logits"], atol=1e-3)
 
 
 def test_padding_in_float_changes_nothing(model):
@@ -103,9 +178,11 @@ def test_short_utterances_are_not_drowned_by_absent_frames(model, micro, n_frame
     utterances = [speechlike.utterance(np.random.default_rng(seed), n_frames, seed % 3) for seed in range(20)]
     expected = np.stack([float_logits(model, features) for features in utterances])
     logits = np.stack([micro(features) for features in utterances])
+    # One frame deviates by nothing, which no utterance of calibration does; int16 has few variances near zero.
+    tolerance = 2 if (n_frames, model.config.pooling) == (1, "statistics") else 1
     # Their zeros would shrink all logits.
-    assert 0.97 < (logits * expected).sum() / np.square(expected).sum() < 1.03
-    assert np.abs(logits - expected).mean() < 0.06
+    assert np.abs((logits * expected).sum() / np.square(expected).sum() - 1) < 0.03 * tolerance
+    assert np.abs(logits - expected).mean() < 0.03 * tolerance * expected.std()
 
 
 @pytest.mark.parametrize("piece", [1, 4, 10, 33])
@@ -121,10 +198,9 @@ def test_pieces_do_not_matter(micro, piece):
         micro.push(features)
 
 
-def test_long_stream_forgets_without_a_trace(calibration, tmp_path):
-    model = speechlike.trained(steps=5)
-    model.encoder.normalization.mode = "global"
-    model.config = speechlike.config(normalization="global")
+@pytest.mark.parametrize("overrides", [MEAN, STATISTICS])
+def test_long_stream_forgets_without_a_trace(calibration, tmp_path, overrides):
+    model = speechlike.trained(steps=5, **(overrides | {"normalization": "global"}))
     micro = MicroModel(to_micro(model, tmp_path / "m.mcu.tflite", calibration, pooling_frames=30))
     generator = np.random.default_rng(6)
     last = speechlike.utterance(generator, 120, 0)
@@ -138,33 +214,55 @@ def test_long_stream_forgets_without_a_trace(calibration, tmp_path):
 
 def test_longer_utterance_is_judged_by_its_last_frames(model, micro):
     features = speechlike.utterance(np.random.default_rng(8), 700, 2)
-    graph, frames = step(folded(model), 10, POOLING_FRAMES, ANY_SCORES), normalised(model, features)
-    state, padding = graph.initial_state(), np.zeros((1, 10), np.float32)
-    for start in range(0, 700, 10):
-        values = graph.run({"features": frames[None, start : start + 10], "padding": padding, **state})
-        state = {kept.input: values[kept.output] for kept in graph.states}
+    *_, values = steps_in_float(model, step(folded(model), 10, POOLING_FRAMES, ANY_SCORES), features, 10)
     assert np.abs(values["logits"][0] - float_logits(model, features)).max() > 0.02, "the window has to matter"
     np.testing.assert_allclose(micro(features), values["logits"][0], atol=0.1)
 
 
-def test_states_are_tied_to_the_last_bit(path):
+@pytest.mark.parametrize("damage", ["dead", "far"])
+def test_channels_that_are_dead_or_far_from_others_leave_them_their_precision(calibration, tmp_path, damage):
+    model = deepcopy(trained("statistics"))
+    # What a channel's embedding counts for, whatever its scale.
+    embedding_norm, first = model.embedding_norm, model.encoder.tcn.blocks[0]
+    with torch.no_grad():
+        if damage == "dead":
+            # Without bias and residual path a channel of the first block is zero, and those behind it never hear it.
+            for parameter in (first.conv2.weight_g, first.conv2.bias, first.project.weight, first.project.bias):
+                parameter[:4] = 0.0
+        else:
+            first.conv2.bias[:2] += 40.0
+        pooled = [model.encoder(torch.from_numpy(x)[None]) for x in calibration]
+        embeddings = [model.pooling(model.pooled_layers(x.blocks, x.hidden))[0] for x in pooled]
+        joined = torch.cat(embeddings)
+        embedding_norm.running_mean.copy_(joined.mean(0))
+        embedding_norm.running_var.copy_(joined.var(0))
+    micro = MicroModel(to_micro(model, tmp_path / "m.mcu.tflite", calibration, pooling_frames=POOLING_FRAMES))
+    utterances, _ = speechlike.corpus(13, 30)
+    expected = np.stack([float_logits(model, features) for features in utterances])
+    logits = np.stack([micro(features) for features in utterances])
+    assert np.abs(logits - expected).mean() < 0.05 * expected.std()
+
+
+def test_states_are_tied_to_the_last_bit(path, model):
     inputs, outputs = interface(path.read_bytes())
     assert [port.name for port in inputs[:2]] == ["features", "padding"]
     assert outputs[0].name == "logits"
-    assert len(inputs) - 2 == len(outputs) - 1 == 2 * 3 + 5
+    assert len(inputs) - 2 == len(outputs) - 1 == 2 * 3 + (5 if model.config.pooling == "mean" else 6)
     for before, after in zip(inputs[2:], outputs[1:], strict=True):
         assert after == before._replace(name=f"{before.name}_next")
     assert {port.dtype for port in (*inputs, *outputs)} == {"int8"}
 
 
-def test_file_is_integer_inline_and_of_operators_that_tflite_micro_has(path):
+def test_file_is_integer_inline_and_of_operators_that_tflite_micro_has(path, model):
     content = schema.ModelT.InitFromObj(schema.Model.GetRootAs(path.read_bytes(), 0))
     names = {value: name for name, value in vars(schema.BuiltinOperator).items() if isinstance(value, int)}
-    assert {names[code.builtinCode] for code in content.operatorCodes} <= OPERATORS
+    known = OPERATORS if model.config.pooling == "mean" else OPERATORS_OF_DEVIATIONS
+    assert {names[code.builtinCode] for code in content.operatorCodes} <= known
     assert all(not code.customCode for code in content.operatorCodes)
     assert all(not buffer.offset and not buffer.size for buffer in content.buffers)
     integers = {schema.TensorType.INT8, schema.TensorType.INT16, schema.TensorType.INT32}
-    assert {tensor.type for tensor in content.subgraphs[0].tensors} == integers
+    wide_biases = {schema.TensorType.INT64} if model.config.pooling == "statistics" else set()
+    assert {tensor.type for tensor in content.subgraphs[0].tensors} == integers | wide_biases
 
 
 def test_weights_start_at_multiples_of_16(path):
@@ -234,9 +332,15 @@ def test_missing_file_is_named(tmp_path):
     [
         ({"attention_window": None}, {}, "attention_window is None"),
         ({"attention_window": 1}, {}, "attention_window is 1"),
-        ({"normalization": "utterance"}, {}, 'normalization is "utterance"'),
+        (
+            {"normalization": "utterance"},
+            {},
+            'normalization is "utterance", .*; train with normalization="running_level"',
+        ),
+        ({"normalization": "level"}, {}, 'normalization is "level", which needs the whole utterance'),
         ({}, {"chunk_frames": 0}, "chunk_frames is 0"),
         ({}, {"pooling_frames": 10}, "pooling_frames is 10; choose more than the 10 of chunk_frames"),
+        (STATISTICS, {"pooling_frames": 55}, "pooling_frames is 55; .* choose a multiple of chunk_frames, 10"),
         ({}, {"chunk_frames": 170}, "no utterance of 170 frames or more"),
     ],
 )
@@ -244,6 +348,17 @@ def test_what_cannot_be_exported_is_refused(calibration, tmp_path, overrides, op
     with pytest.raises(ValueError, match=message):
         to_micro(speechlike.untrained(**overrides), tmp_path / "m.mcu.tflite", calibration, **options)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("overrides", "chunk_frames", "frames"),
+    [({}, 10, 1000), ({"front_end": {**speechlike.FRONT_END, "hop_seconds": 0.04}}, 10, 250), (STATISTICS, 7, 252)],
+)
+def test_logits_are_of_the_last_ten_seconds_unless_told_otherwise(
+    calibration, tmp_path, overrides, chunk_frames, frames
+):
+    path = to_micro(untrained(**overrides), tmp_path / "m.mcu.tflite", calibration[:4], chunk_frames=chunk_frames)
+    assert MicroModel(path).pooling_frames == frames
 
 
 @pytest.mark.parametrize(
@@ -266,7 +381,9 @@ def documented_sizes():
 @pytest.mark.parametrize("preset", ["edge", "micro"])
 def test_documented_sizes_are_right(preset, tmp_path):
     model = SATN(SATNConfig.preset(preset, labels=("angry", "happy", "neutral", "sad"))).eval()
-    file = to_micro(model, tmp_path / "m.mcu.tflite", [np.random.default_rng(0).normal(size=(30, 120))])
+    file = to_micro(
+        model, tmp_path / "m.mcu.tflite", [np.random.default_rng(0).normal(size=(30, model.config.n_features))]
+    )
     inputs, _ = interface(file.read_bytes())
     measured = [file.stat().st_size, arena_bytes(file), sum(int(np.prod(port.shape)) for port in inputs[2:])]
     np.testing.assert_allclose(documented_sizes()[preset], measured, rtol=0.01)

@@ -30,11 +30,28 @@ CROSS_COMPILER = "(apt-get install gcc-arm-none-eabi libstdc++-arm-none-eabi-new
 LABELS = ("calm", "ängstlich", 'so "so"??/')
 
 
-@pytest.fixture(scope="module")
-def exported(tmp_path_factory):
-    """A model and the folder of its file and header."""
-    folder = tmp_path_factory.mktemp("microcontroller")
-    model = speechlike.untrained(labels=LABELS)
+# What pools the logits of frames, and what pools mean and deviation.
+CONFIGURATIONS = {
+    "mean": {"normalization": "running"},
+    "statistics": {
+        "normalization": "running_level",
+        "pooling": "statistics",
+        "pooling_layers": "all",
+        "embedding_norm": True,
+        "front_end": {**speechlike.FRONT_END, "hop_seconds": 0.04},
+    },
+    "global": {"normalization": "global"},
+}
+
+
+@pytest.fixture(scope="module", params=["mean", "statistics"])
+def exported(request, tmp_path_factory):
+    """The folder of a model's file and header."""
+    return export(tmp_path_factory.mktemp("microcontroller"), CONFIGURATIONS[request.param])
+
+
+def export(folder, overrides):
+    model = speechlike.untrained(labels=LABELS, **overrides)
     file = to_micro(model, folder / "model.mcu.tflite", speechlike.corpus(11, 4)[0])
     to_header(file, folder / "satn_model.h", arena_bytes=50_000)
     return folder
@@ -42,6 +59,10 @@ def exported(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def library(exported):
+    return compiled(exported)
+
+
+def compiled(exported):
     """The header's constants and satn_host.c, as a shared library."""
     compiler = need("gcc", "to compile the header")
     target = exported / "host.so"
@@ -92,10 +113,16 @@ def test_header_holds_the_numbers_of_the_interface(exported):
     assert np.float32(numbers["LOGIT_SCALE"]) == np.float32(outputs[0].scale)
     assert np.float32(numbers["FEATURE_SCALE"]) == np.float32(inputs[0].scale)
     assert (1, numbers["CHUNK_FRAMES"], numbers["FEATURES"]) == inputs[0].shape
-    assert (numbers["LABELS"], numbers["POOLING_FRAMES"]) == inputs[-1].shape
+    assert (1, numbers["LABELS"]) == outputs[0].shape
+    assert numbers["POOLING_FRAMES"] == inputs[-1].shape[1]
     assert numbers["STATE_BYTES"] == sum(np.prod(port.shape) for port in inputs[2:])
     assert (numbers["STATES"], numbers["ARENA_BYTES"]) == (len(inputs) - 2, 50_000)
-    assert (numbers["RUNNING_NORMALIZATION"], numbers["PRIOR_FRAMES"]) == (1, 100)
+    config = content_of(exported / "model.mcu.tflite")[1].config
+    assert numbers["RUNNING_NORMALIZATION"] == (config.normalization == "running")
+    assert numbers["RUNNING_LEVEL"] == (config.normalization == "running_level")
+    of_ten_seconds = {"running": (100, 1000), "running_level": (25, 250)}[config.normalization]
+    assert (numbers["PRIOR_FRAMES"], numbers["POOLING_FRAMES"]) == of_ten_seconds
+    assert numbers["BANDS"] == 16
 
 
 def test_header_says_which_output_goes_to_which_input(exported, library):
@@ -133,7 +160,10 @@ def test_front_end_of_the_header_is_that_of_the_model(exported, tmp_path):
     call(tmp_path / "options")
 
 
-def test_c_host_gives_the_integers_of_python(exported, library):
+@pytest.mark.parametrize("configuration", CONFIGURATIONS)
+def test_c_host_gives_the_integers_of_python(configuration, tmp_path):
+    exported = export(tmp_path, CONFIGURATIONS[configuration])
+    library = compiled(exported)
     _, metadata, tables = content_of(exported / "model.mcu.tflite")
     features = np.concatenate(
         [speechlike.utterance(np.random.default_rng(9), 2000, 1), np.full((1, 48), 1e30, np.float32)]
@@ -178,7 +208,7 @@ def test_listener_on_a_cortex_m4_gives_the_chunks_of_python(exported, tmp_path):
     features = satn_fast.LogMel(**metadata.config.front_end).stream().push(signal())
     rows = Host(metadata.config, tables, micro.feature_zero_point).quantized(features)
     expected = rows[: len(rows) // 10 * 10].reshape(-1, 480)
-    assert len(chunks) == len(expected) == 4
+    assert len(chunks) == len(expected) == (4 if metadata.config.hop_seconds == 0.01 else 1)
     # Features agree to the rounding of float32, which at the border of two integers makes one of the other.
     difference = np.abs(np.stack(chunks).astype(int) - expected)
     assert difference.max() <= 1

@@ -46,9 +46,65 @@ def test_tflite_equals_reference(tmp_path, normalization, window):
     assert_equals_reference(model, to_tflite(model, tmp_path / "model.tflite"))
 
 
+POOLINGS = [("statistics", "all"), ("statistics", "last"), ("mean", "all")]
+
+
+def pooling_model(normalization, window, pooling, layers):
+    overrides = {"normalization": normalization, "attention_window": window, "pooling": pooling}
+    return speechlike.untrained(**speechlike.STATISTICS | overrides | {"pooling_layers": layers})
+
+
+@pytest.mark.parametrize("normalization", ["level", "running_level"])
+@pytest.mark.parametrize("window", [None, 20])
+@pytest.mark.parametrize(("pooling", "layers"), POOLINGS)
+def test_onnx_equals_reference_whatever_is_pooled(tmp_path, normalization, window, pooling, layers):
+    model = pooling_model(normalization, window, pooling, layers)
+    assert_equals_reference(model, to_onnx(model, tmp_path / "model.onnx"))
+
+
+@pytest.mark.parametrize(
+    ("normalization", "window", "pooling", "layers"),
+    [
+        ("level", None, "statistics", "all"),
+        ("running_level", 20, "statistics", "all"),
+        ("level", 20, "statistics", "last"),
+        ("running_level", None, "mean", "all"),
+    ],
+)
+def test_tflite_equals_reference_whatever_is_pooled(tmp_path, normalization, window, pooling, layers):
+    model = pooling_model(normalization, window, pooling, layers)
+    assert_equals_reference(model, to_tflite(model, tmp_path / "model.tflite"))
+
+
+@pytest.mark.parametrize("kind", ["utterance", "batch", "stream", "tflite"])
+def test_deviation_of_channels_that_hardly_move_is_exact(tmp_path, kind):
+    """Digital silence after a word: the square of the mean is ten million times the variance."""
+    model = speechlike.untrained(**speechlike.STATISTICS)
+    with torch.no_grad():
+        model.encoder.attention.norm.weight.mul_(1e-2)
+        model.encoder.attention.norm.bias.add_(30.0)
+        model.embedding_norm.running_mean[model.config.pooled_channels :] = 0.01
+        model.embedding_norm.running_var[model.config.pooled_channels :] = 1e-5
+    twin = reference.SATN(model.config).eval().double()
+    twin.load_state_dict(model.state_dict())
+    features = speechlike.utterance(np.random.default_rng(5), 300, 1)
+    features[40:] = np.log(1.2e-7) * (np.arange(48) < 16)
+    if kind == "tflite":
+        exported = load(to_tflite(model, tmp_path / "model.tflite"))
+    else:
+        options = {"streaming": kind == "stream", "batched": kind == "batch"}
+        exported = load(to_onnx(model, tmp_path / "model.onnx", **options))
+    for heard in (features, features[40:], features[:1]):
+        with torch.no_grad():
+            expected = twin(torch.from_numpy(heard).double()[None]).logits[0].numpy()
+        np.testing.assert_allclose(exported(heard), expected, atol=1e-4 * np.abs(expected).max())
+
+
 @pytest.mark.parametrize(("write", "name"), [(to_onnx, "model.onnx"), (to_tflite, "model.tflite")])
-def test_first_block_without_projection_and_other_kernel_sizes(tmp_path, write, name):
-    model = speechlike.untrained(channels=3 * speechlike.N_MELS, n_heads=3, kernel_size=2, n_blocks=2)
+@pytest.mark.parametrize(("n_blocks", "pooling"), [(2, {}), (1, speechlike.STATISTICS)], ids=["mean", "statistics"])
+def test_first_block_without_projection_and_other_kernel_sizes(tmp_path, write, name, n_blocks, pooling):
+    sizes = {"channels": 3 * speechlike.N_MELS, "n_heads": 3, "kernel_size": 2, "n_blocks": n_blocks}
+    model = speechlike.untrained(**sizes, **pooling)
     assert model.encoder.tcn.blocks[0].project is None
     calibration = speechlike.corpus(4, 3)[0]
     assert_equals_reference(model, write(model, tmp_path / name))

@@ -32,10 +32,17 @@ def logits_of(stream, features, chunk_frames):
     return logits
 
 
-@pytest.mark.parametrize("normalization", ["global", "running"])
-@pytest.mark.parametrize("window", [1, 2, 20, 500])
-def test_stream_equals_the_whole_utterance_however_it_is_cut(tmp_path, normalization, window):
-    model = speechlike.untrained(normalization=normalization, attention_window=window)
+@pytest.mark.parametrize(
+    ("window", "overrides"),
+    [
+        *((window, {"normalization": name}) for window in (1, 2, 20, 500) for name in ("global", "running")),
+        *((window, speechlike.STATISTICS) for window in (1, 20, 500)),
+        (20, speechlike.STATISTICS | {"normalization": "global", "pooling_layers": "last"}),
+        (20, speechlike.STATISTICS | {"normalization": "running", "pooling": "mean"}),
+    ],
+)
+def test_stream_equals_the_whole_utterance_however_it_is_cut(tmp_path, window, overrides):
+    model = speechlike.untrained(**overrides | {"attention_window": window})
     stream, generator = load(to_onnx(model, tmp_path / "model.onnx", streaming=True)), np.random.default_rng(6)
     for n_frames in (1, 2, 19, 20, 21, 90, 700):
         features = speechlike.utterance(generator, n_frames, 1)
@@ -74,6 +81,46 @@ def test_two_minutes_frame_by_frame_in_a_state_of_constant_size(exported, stream
         sizes.add(sum(tensor.nbytes for tensor in stream._state.values()))
     assert len(sizes) == 1
     np.testing.assert_allclose(logits, reference_logits(exported.model, features), atol=1e-4)
+
+
+def test_deviation_of_two_hours_frame_by_frame_in_a_state_of_constant_size(pooled):
+    """Of two minutes, whose sums are then those of two hours."""
+    stream, whole = load(pooled.folder / "model.stream.onnx"), load(pooled.folder / "model.onnx")
+    assert stream.chunk_frames == 2
+    features = speechlike.utterance(np.random.default_rng(8), 3000, 2, pooled.model.config.hop_seconds)
+    for frame in features:
+        logits = stream.push(frame[None])
+    assert {name: stream._state[name].shape for name in ("feature_sum", "weighted_sum", "weighted_squares")} == {
+        "feature_sum": (1, 1, 1),
+        "weighted_sum": (1, 128),
+        "weighted_squares": (1, 128),
+    }
+    np.testing.assert_allclose(logits, reference_logits(pooled.model, features), atol=1e-4 * np.abs(logits).max())
+    np.testing.assert_allclose(logits, whole(features), atol=1e-4 * np.abs(logits).max())
+    for name in ("frames", "feature_sum", "weighted_sum", "weighted_squares", "normalizer"):
+        stream._state[name] = stream._state[name] * 60
+    # What was heard sixty times over has the same mean and deviation; one more frame hardly changes them.
+    np.testing.assert_allclose(stream.push(features[-1:]), logits, atol=1e-3 * np.abs(logits).max())
+
+
+def test_audio_of_other_frames_gives_what_its_features_give(pooled):
+    stream = load(pooled.folder / "model.stream.onnx")
+    audio = speechlike.waveform(np.random.default_rng(3), 40_000)
+    features = LogMel(**stream.front_end)(audio)
+    assert len(features) == 61
+    for start in range(0, len(audio), 3000):
+        stream.push(audio[start : start + 3000])
+    logits = stream.finish()
+    assert stream.frames == len(features)
+    expected = reference_logits(pooled.model, features)
+    np.testing.assert_allclose(logits, expected, atol=1e-4 * np.abs(expected).max())
+
+
+def test_int8_stream_pools_like_the_int8_file_for_whole_utterances(pooled):
+    stream, whole = load(pooled.folder / "model.stream.int8.onnx"), load(pooled.folder / "model.int8.onnx")
+    expected = np.stack([whole(x) for x in pooled.features])
+    logits = np.stack([logits_of(stream, x, 3) for x in pooled.features])
+    assert np.abs(logits - expected).max() < 0.02 * expected.std()
 
 
 def test_single_frames_still_count_after_a_day(exported, stream):

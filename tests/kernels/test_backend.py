@@ -99,9 +99,12 @@ def test_op_without_triton_has_the_gradients_of_the_function(activation, with_re
 
 
 def test_op_without_triton_repeats_its_dropout_in_backward():
-    x = torch.ones(2, 50, 1, requires_grad=True)
+    shapes = ((3, 5, 1), 0.0), ((40, 1, 1), 1.0), ((40,), 1.0), ((3, 5, 40), 1.0)
+    inputs = [torch.full(shape, value, requires_grad=True) for shape, value in shapes]
     seed = torch.tensor([3])
-    y, _ = torch.ops.satn_fast.causal_conv1d(x, torch.ones(1, 1, 1), None, None, None, seed, 1, False, 0.5, False)
-    (gradient,) = torch.autograd.grad(y.sum(), x)
-    torch.testing.assert_close(gradient, y)
-    assert 0 < int((y == 0).sum()) < 100
+    y, _ = torch.ops.satn_fast.causal_conv1d(*inputs, None, seed, 1, True, 0.5, True)
+    _, _, dbias, dresidual = torch.autograd.grad(y.sum(), inputs)
+    assert torch.equal(y, y[:, :1].expand_as(y)), "drops whole channels"
+    assert set(y.unique().tolist()) == {1.0, 3.0}
+    torch.testing.assert_close(dbias, (y - 1).sum((0, 1)))
+    assert bool((dresidual == 1).all())

@@ -34,6 +34,11 @@ if INTERPRETED:
         ("sm_90", "transfer backward key, bfloat16, 64 a head", {"wgmma", "cp.async"}),
         ("sm_90", "pool forward, bfloat16, 512 channels", {"wgmma", "cp.async"}),
         ("sm_90", "pool backward, bfloat16, 128 hidden", {"wgmma", "cp.async"}),
+        ("sm_90", "pool forward, bfloat16, 128 channels", {"wgmma"}),
+        ("sm_90", "pool forward, bfloat16, 6 layers of 64, deviation", {"wgmma", "cp.async"}),
+        ("sm_90", "pool backward, bfloat16, 6 layers of 64, deviation", {"wgmma", "cp.async"}),
+        ("sm_90", "pool forward, bfloat16, 9 layers of 256, deviation, 128 hidden", {"wgmma", "cp.async"}),
+        ("sm_90", "pool backward, bfloat16, 9 layers of 256, deviation, 128 hidden", {"wgmma", "cp.async"}),
     ],
 )
 def test_kernels_use_what_their_architecture_has(name, case, fast):
@@ -52,12 +57,21 @@ def test_every_entry_of_the_tables_is_compiled(name):
     for table in (transfer_tiles.FORWARD, transfer_tiles.BACKWARD_QUERY, transfer_tiles.BACKWARD_KEY):
         for tile in (tile for sizes in table[target.family].values() for tile in sizes.values()):
             assert any(launch.tuning == tile.tuning and is_tile(launch, tile) for launch in launches), tile
-    for table in (pool_tiles.FORWARD, pool_tiles.BACKWARD):
-        for tile in (tile for sizes in table[target.family].values() for tile in sizes.values()):
-            assert (tile.tuning, tile.frames) in [(la.tuning, la.arguments.get("BLOCK_TIME")) for la in launches]
+    pools = [(is_of_statistics(launch), launch) for launch in launches if "HIDDEN" in launch.arguments]
+    for of_statistics, tables in (
+        (False, (pool_tiles.FORWARD, pool_tiles.BACKWARD)),
+        (True, (pool_tiles.FORWARD_STATISTICS, pool_tiles.BACKWARD_STATISTICS)),
+    ):
+        found = [(pool.tuning, pool.arguments["BLOCK_TIME"]) for kind, pool in pools if kind == of_statistics]
+        for tile in (tile for table in tables for sizes in table[target.family].values() for tile in sizes.values()):
+            assert (tile.tuning, tile.frames) in found
     for table in (tiles.FORWARD, tiles.BACKWARD_INPUT, tiles.BACKWARD_WEIGHT):
         for tile in table[target.family].values():
             assert (tile.tuning, tile.rows) in compiled
+
+
+def is_of_statistics(launch):
+    return launch.arguments.get("tile_spread") is not None or launch.arguments.get("DEVIATION", False)
 
 
 def is_tile(launch, tile):
@@ -122,13 +136,16 @@ def transfer_launches(target, batch, n_frames, window):
 
 
 def pool_launches(target, h):
-    weight, vector = numbers(64, h.shape[2], dtype=h.dtype), numbers(64, dtype=h.dtype)
-    pooled, weights, mean = numbers(h.shape[0], h.shape[2]), numbers(*h.shape[:2]), numbers(h.shape[0])
-    forward = pool.forward_launch(h, weight, vector, vector, None, target)
-    yield forward
-    yield pool.combine_launch(forward, pooled, weights)
+    weights, mean, vector = numbers(*h.shape[:2]), numbers(h.shape[0]), numbers(64, dtype=h.dtype)
     yield pool.backward_mean_launch(weights, weights, None, mean)
-    yield pool.backward_launch(h, weight, vector, vector, None, weights, pooled, pooled, weights, mean, h, target)
+    for layers, deviation in (([h], False), ([h] * 3, True)):
+        channels = len(layers) * h.shape[2]
+        weight, pooled = numbers(64, channels, dtype=h.dtype), numbers(h.shape[0], (1 + deviation) * channels)
+        forward = pool.forward_launch(layers, weight, vector, vector, None, deviation, target)
+        yield forward
+        yield pool.combine_launch(forward, pooled, weights)
+        gradients = (weights, pooled, pooled, weights, mean, layers)
+        yield pool.backward_launch(layers, weight, vector, vector, None, *gradients, target)
 
 
 def test_cases_have_names_of_their_own():

@@ -239,6 +239,19 @@ def test_dropout_has_the_same_distribution():
     assert dropped == pytest.approx(0.3 + 0.7 * reached_zero, abs=0.02)
 
 
+@pytest.mark.parametrize("with_residual", [True, False])
+def test_dropout_is_of_elements_as_the_library_has_it(with_residual):
+    torch.manual_seed(0)
+    conv, x = torch.nn.Conv1d(3, 20, 1), torch.randn(1, 4000, 3)
+    residual = torch.zeros(1, 4000, 20) if with_residual else None
+    alive = blocks.convolved(conv, torch.nn.Dropout(0.0), x) > 0
+    dropped = alive & (blocks.convolved(conv, torch.nn.Dropout(0.3), x, residual) == 0)
+    share = dropped.sum((0, 1)) / alive.sum((0, 1))
+    often = alive.sum((0, 1)) > 400
+    assert int(often.sum()) > 10
+    assert float((share[often] - 0.3).abs().max()) < 5 * (0.3 * 0.7 / 400) ** 0.5
+
+
 def test_dropout_of_everything_and_of_a_part_in_its_own_mode():
     model, x = locuslab(dropout=1.0), torch.randn(2, 5, 9)
     expected = model(x)

@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from satn_fast import LogMel
-from satn_fast.training.augmentation import MelWarp, SpecAugment, _uniform, utterance_keys
+from satn_fast.training.augmentation import Equalizer, MelWarp, SpecAugment, uniform, utterance_keys
 
 LENGTHS = torch.tensor([60, 25])
 
@@ -16,7 +16,7 @@ def features():
 
 def test_masks_hide_bands_in_all_three_orders_and_leave_padding_zero():
     x = features()
-    y = SpecAugment(time_masks=0)(x, LENGTHS, torch.Generator().manual_seed(0))
+    y = SpecAugment(band_share=0.3, time_masks=0)(x, LENGTHS, torch.Generator().manual_seed(0))
     changed = (y != x).any(1)
     assert changed.any()
     static, delta, delta_delta = changed.split(10, dim=1)
@@ -58,7 +58,8 @@ def test_keyed_masks_depend_on_seed_epoch_and_utterance_alone():
 
 def test_keyed_numbers_are_uniform_and_independent():
     keys = utterance_keys(torch.arange(20_000), epoch=0, seed=0)
-    numbers = torch.stack([_uniform(keys, index) for index in range(6)])
+    numbers = uniform(keys, 0, 6).T
+    assert torch.equal(uniform(keys, 3, 1)[:, 0], numbers[3])
     assert ((numbers >= 0) & (numbers < 1)).all()
     torch.testing.assert_close(numbers.mean(1), torch.full((6,), 0.5), atol=0.01, rtol=0)
     torch.testing.assert_close(numbers.var(1), torch.full((6,), 1 / 12), atol=0.003, rtol=0)
@@ -100,3 +101,41 @@ def test_warp_follows_the_key_and_warps_deltas_alike():
     assert not torch.equal(warped, other)
     with pytest.raises(ValueError, match="largest is -1"):
         MelWarp(-1)
+
+
+def test_without_lengths_all_frames_are_real():
+    x, keys = torch.randn(4, 60, 30), utterance_keys(torch.arange(4), epoch=1, seed=0)
+    for augmentation in (SpecAugment(), MelWarp(0.1), Equalizer(0.3)):
+        whole = augmentation.keyed(x, torch.full((4,), 60), keys)
+        torch.testing.assert_close(augmentation.keyed(x, None, keys), whole)
+
+
+def test_equalizer_adds_a_smooth_curve_to_static_bands_alone():
+    x, keys = torch.randn(3, 20, 3 * 64), utterance_keys(torch.tensor([3, 4, 3]), epoch=1, seed=0)
+    x[2] = x[0]
+    coloured = Equalizer(0.5).keyed(x, torch.tensor([20, 9, 20]), keys)
+    assert torch.equal(coloured[..., 64:], x[..., 64:])
+    assert torch.equal(coloured[1, 9:], x[1, 9:])  # padding stays what it was
+    assert torch.equal(coloured[0], coloured[2])
+    curve = (coloured - x)[:, :9, :64]
+    torch.testing.assert_close(curve, curve[:, :1].expand_as(curve), atol=1e-5, rtol=0)
+    assert not torch.allclose(curve[0], curve[1])
+    # Straight lines between five knots bend three times, apart from rounding.
+    bends = curve[0, 0].double().diff().diff().abs() > 1e-4
+    assert 1 <= bends.sum() <= 6
+
+
+def test_equalizers_have_the_deviation_that_was_asked_for():
+    curves = Equalizer(0.3).curves(utterance_keys(torch.arange(20_000), epoch=0, seed=0), 64)
+    knots = curves[:, [0, 63]]
+    torch.testing.assert_close(knots.std(0), torch.full((2,), 0.3), atol=0.01, rtol=0)
+    torch.testing.assert_close(knots.mean(0), torch.zeros(2), atol=0.01, rtol=0)
+    assert torch.corrcoef(knots.T)[0, 1].abs() < 0.03
+    assert knots.abs().max() < 0.3 * 6
+    with pytest.raises(ValueError, match="deviation is -1"):
+        Equalizer(-1)
+
+
+def test_shares_of_masks_are_shares():
+    with pytest.raises(ValueError, match="time_share is 1.5"):
+        SpecAugment(time_share=1.5)

@@ -7,7 +7,7 @@ import torch
 from satn_fast import LogMel
 from satn_fast.audio import read_audio, write_wav
 from satn_fast.data import Utterance
-from satn_fast.training import FeatureCache, Perturbation, conditions, extract_features
+from satn_fast.training import FeatureCache, FeatureDataset, Perturbation, conditions, extract_features
 from satn_fast.training.conditions import (
     KINDS,
     Codec,
@@ -407,26 +407,34 @@ def test_features_of_another_version_of_the_conditions_are_not_taken_from_the_ca
 def test_a_corpus_has_every_speed_as_it_is_and_otherwise_recorded(utterances):
     def corpus(**settings):
         said = []
-        start = lambda what: said.append(what) or (lambda done, total, note="": None)  # noqa: E731
-        found = read_corpus(utterances, LogMel(), EmotionSettings(**settings), start=start, notify=lambda said: None)
-        return found, said
+        found = read_corpus(
+            utterances,
+            lambda utterance: torch.tensor(0),
+            LogMel(),
+            EmotionSettings(**settings),
+            keep=FeatureDataset,
+            start=lambda what: said.append(what) or (lambda done, total, note="": None),
+            notify=lambda said: None,
+        )
+        versions = [[found.data.features[row + len(utterances) * n] for row in range(6)] for n in found.drawn]
+        return versions, said, found
 
-    plain, _ = corpus(speeds="1,1.1")
-    found, said = corpus(speeds="1,1.1", conditions="all")
+    plain, _, _ = corpus(speeds="1,1.1")
+    found, said, whole = corpus(speeds="1,1.1", conditions="all")
     assert said == [
         "log-Mel features",
         "log-Mel features at 1.1",
         "log-Mel features at 1, recorded otherwise",
         "log-Mel features at 1.1, recorded otherwise",
     ]
-    assert (len(plain.versions), len(found.versions)) == (2, 4)
-    for ours, theirs in zip(found.versions[:2], plain.versions, strict=True):
+    assert (len(plain), len(found)) == (2, 4)
+    for ours, theirs in zip(found[:2], plain, strict=True):
         assert all(same(ours, theirs))
-    for noisy, clean in zip(found.versions[2:], found.versions[:2], strict=True):
+    for noisy, clean in zip(found[2:], found[:2], strict=True):
         assert [len(x) for x in noisy] == [len(x) for x in clean]
         assert not any(same(noisy, clean))
-    targets = [torch.tensor(0)] * len(utterances)
-    assert found.versioned([0, 2], targets, lambda data: data).count == 4
+    assert all(same(whole.features(range(6)), found[0]))
+    assert whole.versioned([0, 2]).count == 4
 
 
 @pytest.mark.parametrize("settings", [EmotionSettings, SourceSettings])

@@ -8,6 +8,9 @@ from satn_fast import SATN, AutoencoderModel, SourceModel
 from satn_fast.functional import attention_transfer_loss
 from satn_fast.training import TrainingOptions, TransferOptions, evaluate, train_emotion
 from satn_fast.training.dataset import collate
+from satn_fast.training.emotion import balanced_weights
+from satn_fast.training.options import default_steps
+from satn_fast.training.settings import EmotionSettings
 
 from ..models.test_reference import small_config
 from .tones import emotions
@@ -214,3 +217,77 @@ def test_diverging_training_says_so():
     data.features[3][0, 0] = torch.nan
     with pytest.raises(FloatingPointError, match="epoch 1"):
         train_emotion(CONFIG, data, emotions(4, 1), QUICK)
+
+
+def test_class_weights_are_inverse_frequencies_with_mean_one():
+    targets = [torch.tensor(label) for label in (0, 0, 0, 0, 0, 0, 2, 2)]
+    weights = balanced_weights(targets, 4)
+    torch.testing.assert_close(weights, torch.tensor([2 / 3, 0.0, 2.0, 0.0]))
+    assert weights[torch.stack(targets)].mean() == pytest.approx(1.0)
+    assert torch.equal(balanced_weights(targets[5:7], 4)[[0, 2]], torch.ones(2))
+
+
+def test_balanced_weights_recognise_what_is_rare():
+    data = emotions(64, 0)
+    rows = [row for row in range(64) if int(data.targets[row]) == 0 or row % 16 == 1]
+    rare = dataclasses.replace(
+        data,
+        # So faint that a guess pays where one label is rare.
+        features=[0.1 * data.features[row] + torch.randn_like(data.features[row]) for row in rows],
+        targets=[data.targets[row] for row in rows],
+    )
+    options = TrainingOptions(epochs=6, batch_size=8, augmentation=())
+    decided = {}
+    for weights in ("balanced", "none"):
+        model = train_emotion(CONFIG, rare, None, options, class_weights=weights).model
+        batch = rare.batch(range(len(rows)))
+        logits = model(batch.features, batch.lengths).logits.detach()
+        decided[weights] = float(logits.softmax(-1)[:, 1].mean())
+    assert decided["none"] < 0.3 < decided["balanced"]
+    with pytest.raises(ValueError, match="class_weights is 'many'"):
+        train_emotion(CONFIG, rare, None, options, class_weights="many")
+
+
+def test_a_label_that_nobody_says_is_never_recognised_and_does_no_harm():
+    config = dataclasses.replace(CONFIG, labels=("low", "high", "unheard"))
+    options = TrainingOptions(epochs=12, batch_size=8, learning_rate=0.01, augmentation=())
+    result = train_emotion(config, emotions(64, 0), emotions(16, 1), options)
+    confusion = evaluate(result.model, emotions(32, 2)).confusion
+    assert confusion[:, 2].sum() == 0
+    assert result.history[-1]["ua"] > 0.9  # over the labels that are there
+
+
+def test_learns_from_crops_and_recognises_whole_utterances():
+    # The loud band is heard in frames 5 to 12 of 20 to 40: 25 frames have nearly always some of it.
+    options = TrainingOptions(steps=150, batch_size=8, crop_seconds=0.25, learning_rate=0.01, augmentation=())
+    result = train_emotion(CONFIG, emotions(64, 0), None, options)
+    assert evaluate(result.model, emotions(32, 2)).ua > 0.9
+    assert len(result.history) == options.n_epochs == 1
+
+
+def test_without_options_it_trains_as_the_command_does(monkeypatch):
+    asked = []
+    monkeypatch.setattr("satn_fast.training.emotion.fit", lambda task, *rest, **place: asked.append(task))
+    train_emotion(CONFIG, emotions(20, 0), None)
+    (task,) = asked
+    assert task.options.steps == default_steps(20)
+    assert task.options.crop_seconds == EmotionSettings().crop_seconds
+    assert task.crop_frames == 200  # 2 s of frames every 10 ms
+    assert [type(change).__name__ for change in task.options.augmentation] == ["MelWarp", "Equalizer", "SpecAugment"]
+
+
+def test_crops_shorter_than_a_frame_are_refused():
+    with pytest.raises(ValueError, match=r"crop_seconds is 0.001, frames come every 0.01 s"):
+        train_emotion(CONFIG, emotions(8, 0), None, TrainingOptions(crop_seconds=0.001))
+
+
+def test_frozen_epochs_of_a_training_in_steps_are_stretches_of_steps(monkeypatch):
+    monkeypatch.setattr("satn_fast.training.options.STEPS_PER_EPOCH", 4)
+    source = a_source()
+    moved = []
+    for frozen in (2, 3):
+        options = TrainingOptions(steps=12, batch_size=8)
+        transfer = TransferOptions("init", frozen_epochs=frozen)
+        model = train_emotion(CONFIG, emotions(24, 0), None, options, source=source, transfer=transfer).model
+        moved.append(not torch.equal(model.encoder.attention.query.weight, source.encoder.attention.query.weight))
+    assert moved == [True, False]

@@ -5,9 +5,10 @@
 
 #define ALIGNED __attribute__((aligned(SATN_FRONTEND_MEMORY_ALIGNMENT)))
 
-/* Enough for 40 bands at 16 kHz; where it is not, the message says how much it takes. */
-static ALIGNED unsigned char plan_memory[9 * 1024];
-static ALIGNED unsigned char stream_memory[9 * 1024];
+/* Enough for 64 bands, windows of 50 ms and a hop of 40 ms at 16 kHz; 40 bands, 25 ms and 10 ms take half of it. Where it
+ * is not, the message says how much it takes. */
+static ALIGNED unsigned char plan_memory[18 * 1024];
+static ALIGNED unsigned char stream_memory[18 * 1024];
 static char message[SATN_FRONTEND_MESSAGE_SIZE];
 static satn_frontend_stream *stream;
 static size_t hop;

@@ -17,7 +17,7 @@ const char* listener_start(void);
 /* Forgets what was heard: the next audio begins an utterance. */
 void listener_reset(void);
 
-/* Samples that listener_push takes at most: 10 ms at 16 kHz, or the hop of the model's front end. */
+/* Samples that listener_push takes at most: the hop of the model's front end, 160 for 10 ms at 16 kHz. */
 size_t listener_hop(void);
 
 /* Hears up to listener_hop() samples. `*chunk` becomes the SATN_MODEL_CHUNK_FRAMES rows that they completed, good until

@@ -8,7 +8,7 @@
 
 namespace {
 
-constexpr size_t kMaxHop = 480; /* 10 ms at 48 kHz */
+constexpr size_t kMaxHop = 1920; /* 40 ms at 48 kHz */
 
 void require(const char* complaint) {
   if (complaint != nullptr) {

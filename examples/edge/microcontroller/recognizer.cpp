@@ -21,16 +21,18 @@ alignas(16) uint8_t arena[SATN_MODEL_ARENA_BYTES];
 
 MicroInterpreter* interpreter = nullptr;
 
-using Resolver = MicroMutableOpResolver<14>;
+using Resolver = MicroMutableOpResolver<18>;
 
-// Everything that a step is made of.
+// Everything that a step is made of: SUM, MUL, SQUARED_DIFFERENCE and RSQRT where a model pools deviations.
 bool add_operators(Resolver& resolver) {
   return resolver.AddAdd() == kTfLiteOk && resolver.AddBatchMatMul() == kTfLiteOk &&
          resolver.AddConcatenation() == kTfLiteOk && resolver.AddFullyConnected() == kTfLiteOk &&
          resolver.AddGather() == kTfLiteOk && resolver.AddL2Normalization() == kTfLiteOk &&
-         resolver.AddMean() == kTfLiteOk && resolver.AddQuantize() == kTfLiteOk && resolver.AddReshape() == kTfLiteOk &&
-         resolver.AddSlice() == kTfLiteOk && resolver.AddSoftmax() == kTfLiteOk && resolver.AddSub() == kTfLiteOk &&
-         resolver.AddTanh() == kTfLiteOk && resolver.AddTranspose() == kTfLiteOk;
+         resolver.AddMean() == kTfLiteOk && resolver.AddMul() == kTfLiteOk && resolver.AddQuantize() == kTfLiteOk &&
+         resolver.AddReshape() == kTfLiteOk && resolver.AddRsqrt() == kTfLiteOk && resolver.AddSlice() == kTfLiteOk &&
+         resolver.AddSoftmax() == kTfLiteOk && resolver.AddSquaredDifference() == kTfLiteOk &&
+         resolver.AddSub() == kTfLiteOk && resolver.AddSum() == kTfLiteOk && resolver.AddTanh() == kTfLiteOk &&
+         resolver.AddTranspose() == kTfLiteOk;
 }
 
 // A state's input shares its memory with other tensors while the model runs, so states are kept here in between.

@@ -14,7 +14,11 @@ extern "C" {
  * and in the model's int8 it would soon stand still. */
 typedef struct satn_host {
   uint32_t frames;
+#if SATN_MODEL_RUNNING_LEVEL
+  float running_level; /* of all bands together */
+#else
   float running_mean[SATN_MODEL_FEATURES];
+#endif
 } satn_host;
 
 /* Before each utterance. */

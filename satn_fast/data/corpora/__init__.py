@@ -12,7 +12,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from satn_fast.data.corpora import cremad, emodb, iemocap, librispeech, ravdess
+from satn_fast.data.corpora import cremad, emodb, iemocap, librispeech, nemo, ravdess
 from satn_fast.data.corpora.audformat import read_audformat, write_audformat
 from satn_fast.data.corpora.audio_folder import read_audio_folder
 from satn_fast.data.corpora.embedded import extract_audio
@@ -89,6 +89,7 @@ CORPORA: Mapping[str, Corpus] = MappingProxyType(
         "ravdess": Corpus("RAVDESS", ravdess.read_ravdess, ravdess.LABELS),
         "emodb": Corpus("EMO-DB", emodb.read_emodb, emodb.LABELS),
         "cremad": Corpus("CREMA-D", cremad.read_cremad, cremad.LABELS),
+        "nemo": Corpus("nEMO", nemo.read_nemo, nemo.LABELS),
         "librispeech": Corpus("LibriSpeech", librispeech.read_librispeech, librispeech.LABELS),
         "pattern": Corpus("file names by a pattern", read_pattern, options=("pattern",)),
         "audio-folder": Corpus(

@@ -1,7 +1,7 @@
 """CREMA-D, the Crowd-sourced Emotional Multimodal Actors Dataset (Cao et al., 2014).
 
     AudioWAV/1001_DFA_ANG_XX.wav
-    VideoDemographics.csv            (optional: ActorID,Age,Sex,Race,Ethnicity)
+    VideoDemographics.csv            (optional; in `root` or above it: ActorID,Age,Sex,Race,Ethnicity)
 
 A name: actor, sentence, emotion (below), its level (LO, MD, HI, or XX where none was asked for; one file says X).
 The label is the emotion that was acted, not what listeners heard.
@@ -46,11 +46,11 @@ _LEVELS = {"LO": "low", "MD": "medium", "HI": "high"}
 
 
 def read_cremad(root: Path, problems: Problems) -> list[Utterance]:
-    """Read the `.wav` files of CREMA-D below `root`.
+    """Read the recordings of CREMA-D below `root`, whatever they are packed in.
 
     Returns:
-        Utterances whose labels are the codes of `LABELS`; further columns `intensity` and, where
-        `VideoDemographics.csv` lies in `root`, `gender`.
+        Utterances whose labels are the codes of `LABELS`; further columns `intensity`, `sentence` and,
+        where `VideoDemographics.csv` lies in `root` or above it, `gender` and `age`.
 
     Raises:
         LayoutError: If the folder holds no such file, or one with another name (unless `problems` skips it).
@@ -64,19 +64,23 @@ def read_cremad(root: Path, problems: Problems) -> list[Utterance]:
         ('ANG', '1001', "Don't forget a jacket.")
     """
     root = existing_folder(root, "CREMA-D")
-    genders = _genders(root / "VideoDemographics.csv")
+    actors = _demographics(root)
 
     def utterance(file: Path, match: re.Match[str]) -> Utterance:
-        extra = {"intensity": _LEVELS.get(match["level"], "")}
-        if genders:
-            extra["gender"] = genders.get(match["actor"], "")
+        extra = {"intensity": _LEVELS.get(match["level"], ""), "sentence": match["sentence"]}
+        if actors:
+            extra |= actors.get(match["actor"], {"gender": "", "age": ""})
         return Utterance(file, match["emotion"], match["actor"], text=_SENTENCES.get(match["sentence"]), extra=extra)
 
     return read_by_name(root, problems, scheme=_NAME, example="1001_DFA_ANG_XX.wav", utterance=utterance)
 
 
-def _genders(file: Path) -> dict[str, str]:
-    if not file.is_file():
-        return {}
-    with open(file, encoding="utf-8-sig", newline="") as table:
-        return {row.get("ActorID") or "": (row.get("Sex") or "").lower() for row in csv.DictReader(table)}
+def _demographics(root: Path) -> dict[str, dict[str, str]]:
+    for folder in (root, root.resolve().parent):
+        if (file := folder / "VideoDemographics.csv").is_file():
+            with open(file, encoding="utf-8-sig", newline="") as table:
+                return {
+                    row.get("ActorID") or "": {"gender": (row.get("Sex") or "").lower(), "age": row.get("Age") or ""}
+                    for row in csv.DictReader(table)
+                }
+    return {}

@@ -44,10 +44,10 @@ _SENTENCES = {
 
 
 def read_emodb(root: Path, problems: Problems) -> list[Utterance]:
-    """Read the `.wav` files of EMO-DB below `root`.
+    """Read the recordings of EMO-DB below `root`, whatever they are packed in.
 
     Returns:
-        Utterances whose labels are the letters of `LABELS`; a further column `gender`.
+        Utterances whose labels are the letters of `LABELS`; further columns `gender` and `sentence`.
 
     Raises:
         LayoutError: If the folder holds no such file, or one with another name (unless `problems` skips it).
@@ -58,7 +58,7 @@ def read_emodb(root: Path, problems: Problems) -> list[Utterance]:
         >>> (folder / "03a01Fa.wav").touch()
         >>> [row] = read_emodb(folder, Problems())
         >>> row.label, row.speaker, row.text, row.extra
-        ('F', '03', 'Der Lappen liegt auf dem Eisschrank.', {'gender': 'male'})
+        ('F', '03', 'Der Lappen liegt auf dem Eisschrank.', {'gender': 'male', 'sentence': 'a01'})
     """
     return read_by_name(
         existing_folder(root, "EMO-DB"), problems, scheme=_NAME, example="03a01Fa.wav", utterance=_utterance
@@ -69,4 +69,5 @@ def _utterance(file: Path, match: re.Match[str]) -> Utterance:
     speaker = match["speaker"]
     gender = "male" if speaker in _MALE else "female" if speaker in _FEMALE else ""
     text = _SENTENCES.get(match["sentence"])
-    return Utterance(file, match["emotion"], speaker, text=text, extra={"gender": gender})
+    extra = {"gender": gender, "sentence": match["sentence"]}
+    return Utterance(file, match["emotion"], speaker, text=text, extra=extra)

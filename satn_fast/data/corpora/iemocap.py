@@ -20,7 +20,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from satn_fast.data.corpora.layout import LayoutError, Problems, existing_folder
+from satn_fast.data.corpora.layout import LayoutError, Problems, existing_folder, files_by_name
 from satn_fast.data.manifest import Utterance
 
 __all__ = ["LABELS", "LABELS_EXCITED_APART", "read_iemocap"]
@@ -83,6 +83,8 @@ def _sessions(folder: Path) -> list[Path]:
 
 def _read_dialog(session: Path, evaluation: Path, problems: Problems) -> list[Utterance]:
     texts = _read_transcript(session / "dialog" / "transcriptions" / evaluation.name)
+    folder = session / "sentences" / "wav" / evaluation.stem
+    files = files_by_name(folder, problems)
     utterances = []
     for number, line in enumerate(_lines(evaluation), start=1):
         if not line.startswith("["):
@@ -92,9 +94,12 @@ def _read_dialog(session: Path, evaluation: Path, problems: Problems) -> list[Ut
             problems.report(f"{evaluation}, line {number}: is not [start - end] name label [v, a, d]; copy it again")
             continue
         name = match["name"]
-        file = session / "sentences" / "wav" / evaluation.stem / f"{name}.wav"
-        if not file.is_file():
-            problems.report(f"{file}: no such file, but {evaluation} labels it; unpack the sentences again")
+        file = files.get(name)
+        if file is None:
+            problems.report(
+                f"{folder / name}.wav: no such file, nor another packing of it, but {evaluation} labels it; unpack the "
+                "sentences again"
+            )
             continue
         utterances.append(_utterance(file, session.name, evaluation.stem, match, texts.get(name)))
     return utterances

@@ -4,14 +4,26 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Hashable, Iterable
 from pathlib import Path
 
 from satn_fast.data.manifest import Utterance
 
-__all__ = ["AUDIO_SUFFIXES", "UNLABELLED", "LayoutError", "Problems", "audio_files", "existing_folder", "read_by_name"]
+__all__ = [
+    "AUDIO_SUFFIXES",
+    "UNLABELLED",
+    "LayoutError",
+    "Problems",
+    "audio_files",
+    "existing_folder",
+    "files_by_name",
+    "one_packing",
+    "read_by_name",
+]
 
-AUDIO_SUFFIXES = (".wav", ".flac", ".ogg", ".opus", ".mp3", ".aif", ".aiff", ".au", ".caf", ".w64")
+# Lossless ones first: of a recording in several packings, the first of these is taken.
+AUDIO_SUFFIXES = (".wav", ".flac", ".aif", ".aiff", ".au", ".caf", ".w64", ".ogg", ".oga", ".opus", ".mp3")
 
 # The label of speech without one: of a corpus for the source task, of a row whose label is missing.
 UNLABELLED = "unlabelled"
@@ -49,6 +61,10 @@ class Problems:
             raise LayoutError(f"{message} (or leave such files out: --on-error skip)")
         self.found.append(message)
 
+    def note(self, message: str) -> None:
+        """Remember what is left out without a loss, so that nothing has to stop for it."""
+        self.found.append(message)
+
 
 def existing_folder(root: str | os.PathLike[str], corpus: str) -> Path:
     """The folder of a corpus as a path, or a `LayoutError`."""
@@ -59,8 +75,10 @@ def existing_folder(root: str | os.PathLike[str], corpus: str) -> Path:
     return path
 
 
-def audio_files(root: Path, suffixes: Sequence[str] = AUDIO_SUFFIXES) -> list[Path]:
-    """The audio files below a folder, sorted; hidden ones (also the `._` files of macOS archives) are not there.
+def audio_files(root: Path) -> list[Path]:
+    """The audio files below a folder, sorted, whatever they are packed in.
+
+    Hidden ones (also the `._` files of macOS archives) are not there.
 
     Example:
         >>> import tempfile
@@ -73,10 +91,51 @@ def audio_files(root: Path, suffixes: Sequence[str] = AUDIO_SUFFIXES) -> list[Pa
     return sorted(
         file
         for file in root.rglob("*")
-        if file.suffix.lower() in suffixes
+        if file.suffix.lower() in AUDIO_SUFFIXES
         and not any(part.startswith(".") for part in file.relative_to(root).parts)
         and file.is_file()
     )
+
+
+def one_packing(
+    files: Iterable[Path], problems: Problems, name: Callable[[Path], Hashable] = lambda file: file.with_suffix("")
+) -> list[Path]:
+    """Each recording once, where some are there in several packings (FLAC and MP3, say), the lossless ones first.
+
+    Args:
+        files: Audio files.
+        problems: Told how many are passed over; nothing stops for them.
+        name: What is equal for one recording; by default folder and name.
+
+    Example:
+        >>> problems = Problems()
+        >>> one_packing([Path("a.MP3"), Path("a.wav"), Path("b.mp3")], problems)
+        [PosixPath('a.wav'), PosixPath('b.mp3')]
+        >>> problems.found
+        ['a.MP3: the same recording as a.wav, which is taken']
+    """
+    recordings: dict[Hashable, list[Path]] = defaultdict(list)
+    for file in files:
+        recordings[name(file)].append(file)
+    kept: list[Path] = []
+    passed: list[tuple[Path, Path]] = []
+    for packings in recordings.values():
+        best = min(packings, key=_preference)
+        kept += [file for file in packings if _preference(file) == _preference(best)]
+        passed += [(file, best) for file in packings if _preference(file) != _preference(best)]
+    if passed:
+        more = f" (and {len(passed) - 1} more files likewise)" if len(passed) > 1 else ""
+        problems.note(f"{passed[0][0]}: the same recording as {passed[0][1]}, which is taken{more}")
+    return sorted(kept)
+
+
+def _preference(file: Path) -> int:
+    return AUDIO_SUFFIXES.index(file.suffix.lower())
+
+
+def files_by_name(folder: Path, problems: Problems) -> dict[str, Path]:
+    """The recordings below a folder by their names without suffixes, each in one packing."""
+    return {file.stem: file for file in one_packing(audio_files(folder), problems)}
 
 
 def read_by_name(
@@ -87,7 +146,7 @@ def read_by_name(
     example: str,
     utterance: Callable[[Path, re.Match[str]], Utterance],
 ) -> list[Utterance]:
-    """Read a corpus whose `.wav` files say in their names what they are.
+    """Read a corpus whose audio files say in their names what they are, whatever they are packed in.
 
     Args:
         root: Its folder; the files may lie at any depth.
@@ -101,14 +160,14 @@ def read_by_name(
     """
     utterances: list[Utterance] = []
     seen: dict[str, Path] = {}
-    for file in audio_files(root, (".wav",)):
+    for file in one_packing(audio_files(root), problems, name=lambda file: file.stem):
         match = scheme.fullmatch(file.stem)
         if match is None:
             problems.report(f"{file}: is not named like {example}; move it elsewhere, or use `prepare pattern`")
-        elif file.name in seen:
-            problems.report(f"{file}: has the name of {seen[file.name]}; remove one of the copies")
+        elif file.stem in seen:
+            problems.report(f"{file}: has the name of {seen[file.stem]}; remove one of the copies")
         else:
-            seen[file.name] = file
+            seen[file.stem] = file
             utterances.append(utterance(file, match))
     if not utterances:
         raise LayoutError(f"{root}: holds no file named like {example}; give the folder with the corpus's audio")

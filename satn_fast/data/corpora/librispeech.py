@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from satn_fast.data.corpora.layout import UNLABELLED, LayoutError, Problems, existing_folder
+from satn_fast.data.corpora.layout import UNLABELLED, LayoutError, Problems, existing_folder, files_by_name
 from satn_fast.data.manifest import Utterance
 
 __all__ = ["LABELS", "read_librispeech"]
@@ -46,7 +46,7 @@ def read_librispeech(root: Path, problems: Problems) -> list[Utterance]:
 def _read_chapter(transcript: Path, genders: dict[str, str], problems: Problems) -> list[Utterance]:
     folder = transcript.parent
     reader, _, chapter = transcript.name.removesuffix(".trans.txt").partition("-")
-    files = {file.stem: file for file in sorted(folder.glob("[!.]*.flac"))}
+    files = files_by_name(folder, problems)
     utterances = []
     for line in transcript.read_text(encoding="utf-8").splitlines():
         name, _, text = line.strip().partition(" ")
@@ -54,7 +54,10 @@ def _read_chapter(transcript: Path, genders: dict[str, str], problems: Problems)
             continue
         file = files.pop(name, None)
         if file is None:
-            problems.report(f"{folder / name}.flac: no such file, but {transcript} lists it; unpack the subset again")
+            problems.report(
+                f"{folder / name}.flac: no such file, nor another packing of it, but {transcript} lists it; unpack the "
+                "subset again"
+            )
             continue
         extra = {"subset": transcript.parents[2].name, "chapter": chapter}
         if genders:

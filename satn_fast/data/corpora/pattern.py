@@ -12,7 +12,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from satn_fast.data.corpora.layout import LayoutError, Problems, audio_files, existing_folder
+from satn_fast.data.corpora.layout import LayoutError, Problems, audio_files, existing_folder, one_packing
 from satn_fast.data.manifest import Utterance
 
 __all__ = ["read_pattern"]
@@ -45,7 +45,7 @@ def read_pattern(root: Path, problems: Problems, *, pattern: str | None = None) 
     root = existing_folder(root, "the corpus")
     expression = _compile(pattern)
     utterances = []
-    for file in audio_files(root):
+    for file in one_packing(audio_files(root), problems):
         name = file.relative_to(root).as_posix()
         match = expression.search(name)
         groups = {} if match is None else match.groupdict(default="")

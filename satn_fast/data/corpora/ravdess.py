@@ -37,10 +37,11 @@ _STATEMENTS = {"01": "Kids are talking by the door", "02": "Dogs are sitting by 
 
 
 def read_ravdess(root: Path, problems: Problems) -> list[Utterance]:
-    """Read the `.wav` files of RAVDESS, in any number of folders below `root`.
+    """Read the recordings of RAVDESS, in any number of folders below `root`, whatever they are packed in.
 
     Returns:
-        Utterances whose labels are the codes of `LABELS`; further columns `gender` and `intensity`.
+        Utterances whose labels are the codes of `LABELS`; further columns `gender`, `intensity`
+        and `sentence`.
 
     Raises:
         LayoutError: If the folder holds no such file, or one with another name (unless `problems` skips it).
@@ -51,7 +52,7 @@ def read_ravdess(root: Path, problems: Problems) -> list[Utterance]:
         >>> (folder / "03-01-06-01-02-01-12.wav").touch()
         >>> [row] = read_ravdess(folder, Problems())
         >>> row.label, row.speaker, row.text, row.extra
-        ('06', '12', 'Dogs are sitting by the door', {'gender': 'female', 'intensity': 'normal'})
+        ('06', '12', 'Dogs are sitting by the door', {'gender': 'female', 'intensity': 'normal', 'sentence': '02'})
     """
     return read_by_name(
         existing_folder(root, "RAVDESS"),
@@ -72,5 +73,6 @@ def _utterance(file: Path, match: re.Match[str]) -> Utterance:
         extra={
             "gender": "male" if int(actor) % 2 else "female",
             "intensity": "normal" if match["intensity"] == "01" else "strong",
+            "sentence": match["statement"],
         },
     )

@@ -85,15 +85,19 @@ def row_utterance(
     )
 
 
-def read_csv(path: Path) -> list[dict[str, str]]:
-    """The rows of a CSV file with a header.
+def read_csv(path: Path, delimiter: str = ",") -> list[dict[str, str]]:
+    """The rows of a CSV file with a header; of tab-separated values, which have no quotes, with a tab.
 
     Raises:
         LayoutError: If it is no UTF-8 CSV or a row has another number of cells than the header.
     """
     try:
         with open(path, encoding="utf-8-sig", newline="") as file:
-            rows = [cells for cells in csv.reader(file, strict=True) if cells]
+            if delimiter == "\t":
+                reader = csv.reader(file, delimiter=delimiter, quoting=csv.QUOTE_NONE, strict=True)
+            else:
+                reader = csv.reader(file, delimiter=delimiter, strict=True)
+            rows = [cells for cells in reader if cells]
     except (UnicodeDecodeError, csv.Error) as error:
         raise LayoutError(f"{path}: is no CSV in UTF-8 ({error}); save it again") from error
     header = rows[0] if rows else []

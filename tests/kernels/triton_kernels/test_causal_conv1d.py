@@ -173,7 +173,7 @@ def test_not_a_number_is_not_hidden(device):
 
 
 def mask_of(device, seed, p=0.3, shape=(3, 67, 40), **options):
-    """Where dropout kept something: the convolution gives ones."""
+    """Where dropout kept something, (B, T, C): the convolution gives ones."""
     x, weight = torch.ones(*shape[:2], 1, device=device), torch.ones(shape[2], 1, 1, device=device)
     return run_op(x, weight, seed=torch.tensor([seed], device=device), p=p, **options) > 0
 
@@ -202,17 +202,26 @@ def test_dropout_backward_drops_what_forward_dropped(device, relu, with_residual
 
 
 def test_dropout_mask_is_random(device):
-    mask = mask_of(device, 5, p=0.3, shape=(4, 250, 64)).double()
+    shape = (250, 3, 64)
+    of_frames = mask_of(device, 5, p=0.3, shape=shape)
+    assert torch.equal(of_frames, of_frames[:, :1].expand_as(of_frames)), "drops whole channels of an utterance"
+    mask = of_frames[:, 0].double()
     deviation = (0.3 * 0.7) ** 0.5
     # Five standard deviations of the mean, and of the correlation between neighbours and between seeds.
     assert abs(mask.mean() - 0.7) < 5 * deviation / mask.numel() ** 0.5
     centred = (mask - 0.7) / deviation
-    others = [centred.roll(1, dim) for dim in range(3)]
-    others += [(mask_of(device, seed, p=0.3, shape=(4, 250, 64)).double() - 0.7) / deviation for seed in (4, 5 + 2**32)]
+    others = [centred.roll(1, dim) for dim in range(2)]
+    others += [(mask_of(device, seed, 0.3, shape)[:, 0].double() - 0.7) / deviation for seed in (4, 5 + 2**32)]
     for other in others:
         assert abs((centred * other).mean()) < 5 / mask.numel() ** 0.5
-    assert (mask.mean((0, 1)) - 0.7).abs().max() < 5 * deviation / 1000**0.5
-    assert (mask.mean(2) - 0.7).abs().max() < 5 * deviation / 64**0.5
+    assert (mask.mean(0) - 0.7).abs().max() < 5 * deviation / 250**0.5
+    assert (mask.mean(1) - 0.7).abs().max() < 5 * deviation / 64**0.5
+
+
+def test_kept_channels_are_scaled(device):
+    x, weight = torch.ones(3, 5, 1, device=device), torch.ones(40, 1, 1, device=device)
+    y = run_op(x, weight, seed=torch.tensor([5], device=device), p=0.25)
+    torch.testing.assert_close(y.unique().cpu(), torch.tensor([0.0, 1 / 0.75]))
 
 
 @pytest.mark.skipif(not INTERPRETED, reason="the table of tile sizes decides on a GPU")

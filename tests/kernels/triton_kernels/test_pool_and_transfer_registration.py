@@ -9,7 +9,7 @@ from satn_fast.functional import attention_transfer_loss, attentive_pool
 
 
 class Student(nn.Module):
-    """Pools what it hears, and is pulled towards a source's attention."""
+    """Pools what it hears and makes of it, and is pulled towards a source's attention."""
 
     def __init__(self, device, loss="kl"):
         super().__init__()
@@ -23,8 +23,11 @@ class Student(nn.Module):
         q, k = (layer(h).unflatten(-1, (2, 4)) for layer in (self.query, self.key))
         source = h.unflatten(-1, (2, 3))
         loss = attention_transfer_loss(q, k, source, source, lengths=lengths, window=5, loss=self.loss)
-        pooled, weights = attentive_pool(h, self.projection.weight, self.projection.bias, self.context, lengths=lengths)
-        return loss + pooled.square().sum() + weights.square().sum()
+        parameters = (self.projection.weight, self.projection.bias, self.context)
+        pooled, weights = attentive_pool(h, *parameters, lengths=lengths)
+        both = parameters[0].repeat(1, 2), *parameters[1:]
+        statistics, _ = attentive_pool([h, h.tanh()], *both, lengths=lengths, deviation=True)
+        return loss + pooled.square().sum() + weights.square().sum() + statistics.square().sum()
 
 
 def value_and_gradients(function, module, h, lengths=None):
@@ -47,9 +50,13 @@ def test_opcheck_of_the_transfer_losses(device, loss):
     torch.library.opcheck(torch.ops.satn_fast.attention_transfer_loss, arguments)
 
 
-def test_opcheck_of_attentive_pool(device):
-    arguments = [torch.randn(s, device=device).requires_grad_() for s in ((2, 7, 6), (5, 6), (5,), (5,))]
-    torch.library.opcheck(torch.ops.satn_fast.attentive_pool, (*arguments, torch.tensor([7, 3], device=device)))
+@pytest.mark.parametrize("deviation", [False, True])
+@pytest.mark.parametrize("widths", [[6], [3, 3], [2, 4]], ids=str)
+def test_opcheck_of_attentive_pool(device, widths, deviation):
+    layers = [torch.randn(2, 7, width, device=device).requires_grad_() for width in widths]
+    parameters = [torch.randn(s, device=device).requires_grad_() for s in ((5, 6), (5,), (5,))]
+    arguments = (layers, *parameters, torch.tensor([7, 3], device=device), deviation)
+    torch.library.opcheck(torch.ops.satn_fast.attentive_pool, arguments)
 
 
 @pytest.mark.parametrize(("backend", "loss"), [("aot_eager", "at"), ("inductor", "kl")])
@@ -81,6 +88,10 @@ def test_autocast_computes_in_half_and_gives_the_loss_and_gradients_in_float32(d
         assert attention_transfer_loss(q, q, q, q).dtype == torch.float32
         pooled, _ = attentive_pool(h, module.projection.weight, module.projection.bias, module.context)
         assert pooled.dtype == torch.bfloat16
+        # A convolution's output is in half precision there, a LayerNorm's in float32.
+        weight = module.projection.weight.repeat(1, 2)
+        pooled, _ = attentive_pool([h.bfloat16(), h], weight, module.projection.bias, module.context, deviation=True)
+        assert pooled.dtype == torch.bfloat16
     assert all(result.dtype == torch.float32 for result in results[1:])
     for ours, exact in zip(results, value_and_gradients(module, module, h), strict=True):
         assert (ours - exact).norm() < 0.1 * exact.norm()
@@ -99,6 +110,7 @@ def operations(device):
     q = torch.randn(1, 5, 2, 4, device=device)
     return [
         (h, lambda h: attentive_pool(h, weight, vector, vector)[0].square().sum()),
+        (h, lambda h: attentive_pool(h.split(3, -1), weight, vector, vector, deviation=True)[0].square().sum()),
         (q, lambda q: attention_transfer_loss(q, q, q.detach() * 2, q.detach())),
     ]
 
@@ -148,10 +160,11 @@ def test_the_ops_compute_without_triton_too(loss):
     def transfer(q, k):
         return torch.ops.satn_fast.attention_transfer_loss(q, k, source, source, lengths, loss, 4, 0.5, 0.7)[0]
 
-    def pool(*tensors):
-        return torch.ops.satn_fast.attentive_pool(*tensors, lengths)
+    def pool(first, second, *parameters):
+        mean = torch.ops.satn_fast.attentive_pool([first, second], *parameters, lengths, False)
+        return *mean, *torch.ops.satn_fast.attentive_pool([first, second], *parameters, lengths, True)
 
-    arguments = [torch.randn(s).double().requires_grad_() for s in ((2, 5, 6), (5, 6), (5,), (5,))]
+    arguments = [torch.randn(s).double().requires_grad_() for s in ((2, 5, 2), (2, 5, 4), (5, 6), (5,), (5,))]
     # Results are float32: steps and tolerances to match.
     assert torch.autograd.gradcheck(transfer, (q, k), eps=1e-2, atol=1e-3, rtol=1e-2)
     assert torch.autograd.gradcheck(pool, arguments, eps=1e-2, atol=2e-3, rtol=1e-2)

@@ -22,11 +22,15 @@ class MicroMutableOpResolver : public MicroOpResolver {
   TfLiteStatus AddGather() { return add(BuiltinOperator_GATHER); }
   TfLiteStatus AddL2Normalization() { return add(BuiltinOperator_L2_NORMALIZATION); }
   TfLiteStatus AddMean() { return add(BuiltinOperator_MEAN); }
+  TfLiteStatus AddMul() { return add(BuiltinOperator_MUL); }
   TfLiteStatus AddQuantize() { return add(BuiltinOperator_QUANTIZE); }
   TfLiteStatus AddReshape() { return add(BuiltinOperator_RESHAPE); }
+  TfLiteStatus AddRsqrt() { return add(BuiltinOperator_RSQRT); }
   TfLiteStatus AddSlice() { return add(BuiltinOperator_SLICE); }
   TfLiteStatus AddSoftmax() { return add(BuiltinOperator_SOFTMAX); }
+  TfLiteStatus AddSquaredDifference() { return add(BuiltinOperator_SQUARED_DIFFERENCE); }
   TfLiteStatus AddSub() { return add(BuiltinOperator_SUB); }
+  TfLiteStatus AddSum() { return add(BuiltinOperator_SUM); }
   TfLiteStatus AddTanh() { return add(BuiltinOperator_TANH); }
   TfLiteStatus AddTranspose() { return add(BuiltinOperator_TRANSPOSE); }
 

@@ -12,6 +12,7 @@ enum BuiltinOperator : int32_t {
   BuiltinOperator_CONCATENATION = 2,
   BuiltinOperator_FULLY_CONNECTED = 9,
   BuiltinOperator_L2_NORMALIZATION = 11,
+  BuiltinOperator_MUL = 18,
   BuiltinOperator_RESHAPE = 22,
   BuiltinOperator_SOFTMAX = 25,
   BuiltinOperator_TANH = 28,
@@ -20,6 +21,9 @@ enum BuiltinOperator : int32_t {
   BuiltinOperator_MEAN = 40,
   BuiltinOperator_SUB = 41,
   BuiltinOperator_SLICE = 65,
+  BuiltinOperator_SUM = 74,
+  BuiltinOperator_RSQRT = 76,
+  BuiltinOperator_SQUARED_DIFFERENCE = 99,
   BuiltinOperator_QUANTIZE = 114,
   BuiltinOperator_BATCH_MATMUL = 126
 };

@@ -1,0 +1,96 @@
+"""Kept results as Markdown: a table for each protocol, between comments of a document, and confusion matrices."""
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+from benchmarks.markdown import table
+from benchmarks.recognition.kept import Record, confusion_of, read_all
+from benchmarks.recognition.protocols import CHOSEN, Protocol, Published
+from satn_fast.files import atomic_write
+from satn_fast.report.plots import confusion_matrix
+
+MARKED = re.compile(r"(<!-- recognition: ([\w-]+) -->\n).*?(<!-- end of recognition -->)", re.DOTALL)
+COLUMNS = ("", "UA %", "95 % interval", "trainings", "parameters", "to know")
+
+
+def render(document: Path, protocols: Mapping[str, Protocol], results: Path) -> list[str]:
+    """Writes the tables of a document anew, between `<!-- recognition: PROTOCOL -->` and `<!-- end of recognition -->`.
+
+    Args:
+        document: A Markdown file.
+        protocols: All of them, by their names.
+        results: Folder of results.
+
+    Returns:
+        The protocols whose tables stand there.
+
+    Raises:
+        ValueError: The document names a protocol that there is not.
+    """
+    text = document.read_text(encoding="utf-8")
+    there = [match[2] for match in MARKED.finditer(text)]
+    if unknown := [name for name in there if name not in protocols]:
+        raise ValueError(f"{document}: {unknown[0]} is no protocol; choose one of {', '.join(protocols)}")
+
+    def section(match: re.Match[str]) -> str:
+        return "\n".join([match[1].rstrip("\n"), *protocol_table(protocols[match[2]], results), match[3]])
+
+    with atomic_write(document) as temporary:
+        temporary.write_text(MARKED.sub(section, text), encoding="utf-8")
+    return there
+
+
+def protocol_table(protocol: Protocol, results: Path) -> list[str]:
+    """The lines of a protocol's table: baselines, ours, what others published, and folds that share speakers."""
+    kept = read_all(results, protocol.name)
+    comparable = [_row(record) for record in kept if record["comparable"]]
+    shuffled = [_row(record) for record in kept if not record["comparable"]]
+    published = [_published(one) for one in protocol.published]
+    role = "settings were chosen on it" if protocol.settings == CHOSEN else "nothing was chosen on it"
+    return ["", f"{protocol.title}; {role}.", "", *table(COLUMNS, [*comparable, *published, *shuffled]), ""]
+
+
+def _row(record: Record) -> list[str]:
+    ua, interval = record["ua"], record["ua_interval"]
+    return [
+        record["title"] + ("" if record["comparable"] else ", speakers shared"),
+        _percent(ua["mean"], ua["deviation"]),
+        f"{100 * interval['low']:.1f} to {100 * interval['high']:.1f} ({interval['unit']})",
+        str(len(record["seeds"])) if record["kind"] != "baseline" else "",
+        "" if record["parameters"] is None else _thousands(record["parameters"]),
+        "; ".join(record["notes"]),
+    ]
+
+
+def _published(one: Published) -> list[str]:
+    deviation = None if one.deviation is None else one.deviation / 100
+    parameters = "" if one.parameters is None else _thousands(one.parameters)
+    return [f"*{one.name}*", _percent(one.ua / 100, deviation), "", "", parameters, f"{one.source}; {one.differs}"]
+
+
+def _percent(mean: float, deviation: float | None) -> str:
+    return f"{100 * mean:.1f}" + ("" if deviation is None else f" ± {100 * deviation:.1f}")
+
+
+def _thousands(count: int) -> str:
+    for unit, size in (("G", 10**9), ("M", 10**6), ("k", 10**3)):
+        if count >= size:
+            return f"{count / size:.3g} {unit}"
+    return str(count)
+
+
+def draw_confusions(protocol: Protocol, results: Path, folder: Path) -> list[Path]:
+    """Confusion matrices of every kept result, all folds and seeds together, as PNG.
+
+    Returns:
+        The pictures, `<folder>/<protocol>-<variant>.png`.
+    """
+    pictures = []
+    for record in read_all(results, protocol.name):
+        path = folder / f"{protocol.name}-{record['variant']}.png"
+        content = confusion_matrix(confusion_of(record), record["labels"], title=f"{protocol.title}: {record['title']}")
+        with atomic_write(path) as temporary:
+            temporary.write_bytes(content)
+        pictures.append(path)
+    return pictures
