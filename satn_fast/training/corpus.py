@@ -1,4 +1,4 @@
-"""A corpus ready to be trained on: utterances, their features at every speed, and who is for what."""
+"""A corpus ready to be trained on: utterances, their features in every version, and who is for what."""
 
 from __future__ import annotations
 
@@ -33,6 +33,11 @@ _LEAST_SPEAKERS = 8
 _VALIDATION_SHARE = 1 / 8
 
 
+Version: TypeAlias = tuple[float, tuple[str, ...]]
+"""A speed, and the kinds of recording conditions of which one is drawn."""
+
+RECORDED: Version = (1.0, ())
+
 Keep: TypeAlias = Callable[[Sequence[Tensor], Sequence[Tensor]], Utterances]
 """Takes features and targets, and gives the dataset that holds them while training."""
 
@@ -43,7 +48,8 @@ class Corpus:
 
     Attributes:
         utterances: Those whose audio could be used.
-        data: Features at every speed: all utterances as they were recorded, then all at the next speed, and so on.
+        data: Features in every version: all utterances as they were recorded, then all at the next speed, and so on;
+            then, where the training asks for recording conditions, at each speed under a random one.
         drawn: Which of these versions training draws from.
     """
 
@@ -65,7 +71,7 @@ class Corpus:
         return FeatureDataset(self.features(rows), [self.data.targets[row] for row in rows])
 
     def versioned(self, rows: Sequence[int]) -> Versions:
-        """Those utterances at the speeds of the training, with their targets."""
+        """Those utterances in the versions of the training, with their targets."""
         return Versions(self.data, len(self.data) // len(self.utterances), drawn=self.drawn, chosen=rows)
 
 
@@ -80,13 +86,13 @@ def read_corpus(
     start: StartStage,
     notify: Notify,
 ) -> Corpus:
-    """Computes features of every utterance at every speed, or finds them in the cache.
+    """Computes features of every utterance in every version, or finds them in the cache.
 
     Args:
         utterances: What to read.
         target: Gives what is to be learned of an utterance.
         front_end: The log-Mel front end.
-        settings: Speeds, cache, and what to do about files that cannot be used.
+        settings: Speeds, recording conditions, cache, and what to do about files that cannot be used.
         keep: Where features are while training, see `on_device` and `in_file`.
         per_speaker: Standardise per speaker; uses unlabelled data of everybody.
         start: Starts a progress bar.
@@ -97,9 +103,9 @@ def read_corpus(
         CacheError: The cache cannot be written.
     """
     cache = None if settings.cache is None else FeatureCache(settings.cache, front_end)
-    speeds = list(dict.fromkeys((1.0, *settings.speed_factors())))
+    names = list(dict.fromkeys((RECORDED, *settings.versions())))
     found = [
-        _extract(utterances, front_end, speed, cache, settings.on_error == "skip", start, notify) for speed in speeds
+        _extract(utterances, front_end, version, cache, settings.on_error == "skip", start, notify) for version in names
     ]
     usable = [row for row in range(len(utterances)) if all(frames[row] is not None for frames in found)]
     kept = [utterances[row] for row in usable]
@@ -112,22 +118,25 @@ def read_corpus(
         ]
     targets = [target(utterance) for utterance in kept]
     data = keep([x for frames in versions for x in frames], targets * len(versions))
-    return Corpus(kept, data, [speeds.index(speed) for speed in settings.speed_factors()])
+    return Corpus(kept, data, [names.index(version) for version in settings.versions()])
 
 
 def _extract(
     utterances: Sequence[Utterance],
     front_end: LogMel,
-    speed: float,
+    version: Version,
     cache: FeatureCache | None,
     skip: bool,
     start: StartStage,
     notify: Notify,
 ) -> Sequence[Tensor | None]:
-    """Features of every utterance at one speed; what is wrong with a file is said once, at its own speed."""
-    perturbation = None if speed == 1.0 else Perturbation((speed,))
-    advance = start("log-Mel features" if speed == 1.0 else f"log-Mel features at {speed:g}")
-    tell = notify if speed == 1.0 else _ignore
+    """Features of every utterance in one version; what is wrong with a file is said once, as it was recorded."""
+    speed, kinds = version
+    recorded = version == RECORDED
+    perturbation = None if recorded else Perturbation((speed,), conditions=kinds, condition_share=1.0)
+    what = f" at {speed:g}{', recorded otherwise' if kinds else ''}"
+    advance = start("log-Mel features" + ("" if recorded else what))
+    tell = notify if recorded else _ignore
     if skip:
         return extract_features(
             utterances, front_end, advance, tell, cache=cache, perturbation=perturbation, on_error="skip"

@@ -17,6 +17,8 @@ from satn_fast.audio import Audio, AudioError, read_audio
 from satn_fast.data import Utterance
 from satn_fast.frontend import LogMel
 from satn_fast.training.cache import FeatureCache
+from satn_fast.training.conditions import VERSION as CONDITIONS_VERSION
+from satn_fast.training.conditions import DrawnCondition
 from satn_fast.training.perturbation import Perturbation
 
 Progress: TypeAlias = Callable[[int, int], None]
@@ -84,8 +86,8 @@ def extract_features(
             which were skipped. Without it, skipped utterances are warnings.
         cache: Where to look first, and to keep what had to be computed; of the same front end.
         on_error: What to do about an audio file that cannot be used: "raise", or "skip" it, with `None` in its place.
-        perturbation: Changes speed and gain of the waveforms, differently in every epoch. Features of another gain
-            are not cached.
+        perturbation: Changes speed, gain and recording condition of the waveforms, differently in every epoch.
+            Features of another gain are not cached; those of a condition are, under all that decides it.
         epoch: Of the perturbation.
         numbers: By which the perturbation knows the utterances; their places in `utterances` if `None`.
         n_threads: Threads that read and compute; `None` takes one per CPU available.
@@ -124,8 +126,7 @@ def extract_features(
     with ThreadPoolExecutor(n_threads) as pool:
         for start in range(0, len(utterances), _CHUNK):
             places = range(start, min(start + _CHUNK, len(utterances)))
-            drawn = [perturbation.draw(epoch, numbers[i]) if perturbation else (1.0, 0.0) for i in places]
-            chunk = [_Job(utterances[i], *changes) for i, changes in zip(places, drawn, strict=True)]
+            chunk = [_job(utterances[i], perturbation, epoch, numbers[i]) for i in places]
             for job in _computed(chunk, front_end, cache, pool, n_threads):
                 if job.error is not None:
                     if on_error == "raise":
@@ -150,11 +151,19 @@ class _Job:
     utterance: Utterance
     speed: float
     gain: float
+    condition: DrawnCondition | None = None
     key: str | None = None
     waveform: NDArray[np.float32] | None = None
     frames: Frames | None = None
     error: AudioError | None = None
     resampled: bool = False
+
+
+def _job(utterance: Utterance, perturbation: Perturbation | None, epoch: int, number: int) -> _Job:
+    """What is to be done to an utterance."""
+    if perturbation is None:
+        return _Job(utterance, 1.0, 0.0)
+    return _Job(utterance, *perturbation.draw(epoch, number), perturbation.draw_condition(epoch, number))
 
 
 def _computed(
@@ -196,6 +205,8 @@ def _looked_up(job: _Job, cache: FeatureCache | None) -> _Job:
         return job
     utterance = job.utterance
     variant = "" if job.speed == 1.0 else f"speed={job.speed!r}"
+    if job.condition is not None:
+        variant += f" condition {CONDITIONS_VERSION}: {job.condition!r}"
     try:
         if not utterance.file.is_file():
             return job
@@ -217,8 +228,8 @@ def _read(job: _Job, front_end: LogMel) -> _Job:
         waveform = part_of(job.utterance, audio)
     except AudioError as error:
         return replace(job, error=error)
-    if job.speed != 1.0 or job.gain:
-        waveform = Perturbation.apply(waveform, audio.sample_rate, job.speed, job.gain)
+    if job.speed != 1.0 or job.gain or job.condition is not None:
+        waveform = Perturbation.apply(waveform, audio.sample_rate, job.speed, job.gain, job.condition)
     return replace(job, waveform=waveform, resampled=audio.resampled)
 
 

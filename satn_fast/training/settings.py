@@ -76,6 +76,14 @@ class Settings:
     ] = None
     masked_bands: Annotated[float, _MASKED_BANDS] = 0.1
     masked_time: Annotated[float, _MASKED_TIME] = 0.1
+    conditions: Annotated[
+        str,
+        Help(
+            "Every utterance is heard as often otherwise recorded as it is, in one way drawn for each speed: none; all;"
+            " or some of noise, reverberation, telephone, codec between commas.",
+            DATA,
+        ),
+    ] = "none"
     cache: Annotated[str | None, Help("Folder that keeps features for the next run.", DATA)] = None
     keep: Annotated[
         Literal["device", "disk"],
@@ -118,7 +126,7 @@ class Settings:
     def __post_init__(self) -> None:
         self.training_options()
         self.hardware()
-        self.speed_factors()
+        self.versions()
         self.model_changes()
 
     def training_options(self, front_end: Mapping[str, Any] | None = None) -> TrainingOptions:
@@ -164,6 +172,13 @@ class Settings:
     def speed_factors(self) -> tuple[float, ...]:
         """The speeds as numbers."""
         return _numbers("speeds", self.speeds)
+
+    def versions(self) -> list[tuple[float, tuple[str, ...]]]:
+        """In what versions an utterance is heard: speeds, each with the kinds of conditions one of which is drawn."""
+        from satn_fast.training.conditions import condition_kinds
+
+        speeds, kinds = self.speed_factors(), condition_kinds(self.conditions)
+        return [(speed, chosen) for chosen in ((), kinds)[: 1 + bool(kinds)] for speed in speeds]
 
     def model_changes(self) -> dict[str, Any]:
         """Fields of the configuration that were set by hand."""
