@@ -17,7 +17,7 @@ from satn_fast._lazy import lazy_attributes
 
 if TYPE_CHECKING:
     from satn_fast.evaluation.metrics import Metrics, evaluate, score
-    from satn_fast.training.augmentation import Equalizer, MelWarp, SpecAugment, utterance_keys
+    from satn_fast.training.augmentation import Equalizer, MelWarp, SpecAugment, StyleMixing, utterance_keys
     from satn_fast.training.cache import CacheError, CacheWarning, FeatureCache
     from satn_fast.training.dataset import Batch, FeatureDataset, batches
     from satn_fast.training.emotion import train_emotion
@@ -49,6 +49,7 @@ _HOMES = {
     "PerturbedUtterances": "satn_fast.training.loader",
     "ResidentFeatures": "satn_fast.training.stores",
     "SpecAugment": "satn_fast.training.augmentation",
+    "StyleMixing": "satn_fast.training.augmentation",
     "TrainingOptions": "satn_fast.training.options",
     "TrainingResult": "satn_fast.training.trainer",
     "TransferOptions": "satn_fast.training.options",
@@ -81,6 +82,7 @@ __all__ = [
     "PerturbedUtterances",
     "ResidentFeatures",
     "SpecAugment",
+    "StyleMixing",
     "TrainingOptions",
     "TrainingResult",
     "TransferOptions",

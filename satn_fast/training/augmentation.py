@@ -4,9 +4,9 @@ What an utterance becomes depends on its key (`utterance_keys`) alone: not on it
 """
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Protocol, TypeAlias
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Protocol, Self, TypeAlias
 
 import torch
 import torch.nn.functional as F
@@ -27,6 +27,10 @@ _DRAWS_OF_WARP = 1 << 20
 _DRAWS_OF_EQUALIZER = 2 << 20
 DRAWS_OF_CROP = 3 << 20
 DRAWS_OF_VERSION = 4 << 20
+_DRAWS_OF_STYLE = 5 << 20
+
+# Of a band, in units of the natural logarithm.
+_SMALLEST_DEVIATION = 0.1
 
 # Values of a random equalizer, with straight lines between them.
 _KNOTS = 5
@@ -245,6 +249,87 @@ class Equalizer:
         radius = torch.sqrt(-2.0 * torch.log1p(-drawn[:, :_KNOTS]))
         knots = self.deviation * radius * torch.cos(2.0 * math.pi * drawn[:, _KNOTS:])
         return F.interpolate(knots[:, None], size=n_bands, mode="linear", align_corners=True)[:, 0]
+
+
+@dataclass(frozen=True)
+class StyleMixing:
+    """Gives an utterance something of the voice and the room of another one: MixStyle on the Mel bands.
+
+    Every band is brought to a mean and a deviation over time between its own and those of an utterance that is drawn
+    from the training set (Zhou et al. 2021, "Domain generalization with MixStyle", equations 3 to 5, there inside of a
+    network; per band as in Kim et al. 2022). How far is drawn from Beta(1/2, 1/2): mostly near one of the two. Deltas
+    are scaled like their band.
+
+    Attributes:
+        share: Of the utterances, whose style is mixed.
+        styles: (N, 2, n_bands) mean and deviation of every training utterance; `None` before `fit`.
+
+    Raises:
+        ValueError: `share` is outside [0, 1]; or styles are mixed before `fit`.
+
+    Example:
+        >>> keys = utterance_keys(torch.tensor([7]), epoch=1, seed=0)
+        >>> mixing = StyleMixing(1.0).fit([torch.randn(40, 12) * 5 + 3])
+        >>> mixing.keyed(torch.randn(1, 50, 12), None, keys).shape
+        torch.Size([1, 50, 12])
+    """
+
+    share: float = 0.5
+    styles: Tensor | None = None
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.share <= 1:
+            raise ValueError(f"share is {self.share}; give a share in [0, 1]")
+
+    def fit(self, utterances: Sequence[Tensor]) -> Self:
+        """The same with the styles of (T, F) features of those utterances, at least one."""
+        n_bands = utterances[0].shape[1] // FEATURE_ORDERS
+        styles = [torch.stack(_style(x[None, :, :n_bands].float(), None)).squeeze(2).squeeze(1) for x in utterances]
+        return replace(self, styles=torch.stack(styles))
+
+    def keyed(self, features: Tensor, lengths: Tensor | None, keys: Tensor) -> Tensor:
+        """Mixes the styles of a batch by a key for each utterance.
+
+        Args:
+            features: (B, T, F) with zeros in padded frames.
+            lengths: (B,) real frames; `None` means all.
+            keys: (B,) int64, from `utterance_keys`.
+
+        Returns:
+            A new (B, T, F) tensor.
+        """
+        if self.styles is None:
+            raise ValueError("there are no styles to mix; call fit with the training utterances first")
+        chosen, partner, place = uniform(keys.to(features.device), _DRAWS_OF_STYLE, 3).unbind(1)
+        kept = torch.where(chosen < self.share, torch.sin(0.5 * math.pi * place).square(), 1.0)[:, None, None]
+        styles = self.styles.to(features)
+        other = styles[(partner * len(styles)).long()]
+        other_mean, other_deviation = other[:, :1], other[:, 1:]
+        mean, deviation = _style(features[..., : styles.shape[2]], lengths)
+        scale = kept + (1.0 - kept) * other_deviation / deviation
+        # scale * (x - mean) + what the mean becomes, for the bands; deltas have no mean to speak of.
+        offset = kept * mean + (1.0 - kept) * other_mean - scale * mean
+        offset = F.pad(offset, (0, features.shape[2] - offset.shape[2]))
+        mixed = features * scale.repeat(1, 1, FEATURE_ORDERS) + offset
+        return mixed if lengths is None else zero_padded(mixed, lengths)
+
+
+def _style(bands: Tensor, lengths: Tensor | None) -> tuple[Tensor, Tensor]:
+    """Mean and deviation over time of (B, T, n_bands), zeros in padded frames; (B, 1, n_bands) each."""
+    if lengths is None:
+        mean = bands.mean(1, keepdim=True)
+        variance = (bands - mean).square().mean(1, keepdim=True)
+    else:
+        n_frames = lengths.clamp(min=1)[:, None, None]
+        mean = bands.sum(1, keepdim=True) / n_frames
+        variance = zero_padded((bands - mean).square(), lengths).sum(1, keepdim=True) / n_frames
+    # A band that does not move, in digital silence for one, has no style: it must not blow up another's.
+    return mean, variance.sqrt().clamp(min=_SMALLEST_DEVIATION)
+
+
+def fitted(augmentation: Augmentation, utterances: Sequence[Tensor]) -> Augmentation:
+    """The augmentation with what it learns from the training utterances; most learn nothing."""
+    return augmentation.fit(utterances) if isinstance(augmentation, StyleMixing) else augmentation
 
 
 def utterance_keys(indices: Tensor, epoch: int | Tensor, seed: int) -> Tensor:

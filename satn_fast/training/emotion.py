@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -12,6 +13,7 @@ from torch import Tensor, nn
 
 from satn_fast.config import SATNConfig
 from satn_fast.models import SATN
+from satn_fast.training.augmentation import fitted
 from satn_fast.training.callbacks import Progress
 from satn_fast.training.dataset import Batch, Crops, Utterances
 from satn_fast.training.loading import Share, Versions, as_versions
@@ -175,6 +177,7 @@ def train_emotion(
     check_choice("class_weights", class_weights, CLASS_WEIGHTS)
     check_source(config, source, transfer)
     check_quantization_aware(quantization_aware, options)
+    options = replace(options, augmentation=[fitted(each, versions.features) for each in options.augmentation])
     model = with_seed(options.seed, lambda: SATN(config))
     model.encoder.normalization.fit(versions.features)
     if source is not None and transfer.initialises:

@@ -41,6 +41,11 @@ _EQUALIZER = Help(
     "Other microphones: a random curve over the bands, of this deviation (natural logarithm), is added; 0 adds none.",
     DATA,
 )
+_STYLE_MIXING = Help(
+    "Other voices and rooms: this share of the utterances takes over something of the mean and the deviation of each"
+    " band of another utterance (MixStyle).",
+    DATA,
+)
 _STEPS = Help(
     "Steps in all; by default by the number of training utterances (2000 for 450), for train. An epoch is then about"
     " 250 steps: after each come validation and a checkpoint.",
@@ -71,6 +76,7 @@ class Settings:
         float, Help("Vocal tracts of other lengths: the frequency axis is stretched by up to this share.", DATA)
     ] = 0.1
     equalizer: Annotated[float, _EQUALIZER] = 0.3
+    style_mixing: Annotated[float, _STYLE_MIXING] = 0.5
     spec_augment: Annotated[
         bool | None, Help("Hide bands and stretches of time; by default for everything but ctc.", DATA)
     ] = None
@@ -131,13 +137,14 @@ class Settings:
 
     def training_options(self, front_end: Mapping[str, Any] | None = None) -> TrainingOptions:
         """How to train, on features of that front end (as `LogMel.describe` gives it)."""
-        from satn_fast.training.augmentation import Augmentation, Equalizer, MelWarp, SpecAugment
+        from satn_fast.training.augmentation import Augmentation, Equalizer, MelWarp, SpecAugment, StyleMixing
         from satn_fast.training.options import TrainingOptions
 
         known = ("low_hz", "high_hz", "mel_scale")
         bands = {name: value for name, value in (front_end or {}).items() if name in known}
         warps: list[Augmentation] = [MelWarp(self.mel_warp, **bands)] if self.mel_warp else []
         colours: list[Augmentation] = [Equalizer(self.equalizer)] if self.equalizer else []
+        styles: list[Augmentation] = [StyleMixing(self.style_mixing)] if self.style_mixing else []
         masks = SpecAugment(band_share=self.masked_bands, time_share=self.masked_time)
         hidden: list[Augmentation] = [masks] if self.hides() else []
         return TrainingOptions(
@@ -150,7 +157,7 @@ class Settings:
             weight_average=self.weight_average,
             gradient_norm=self.gradient_norm,
             activity_penalty=self.activity_penalty,
-            augmentation=(*warps, *colours, *hidden),
+            augmentation=(*warps, *colours, *styles, *hidden),
             patience=self.patience,
             seed=self.seed,
         )
@@ -339,6 +346,7 @@ class SourceSettings(Settings):
     ] = "auto"
     speeds: Annotated[str, _SPEEDS] = "0.9,1,1.1"
     equalizer: Annotated[float, _EQUALIZER] = 0.0
+    style_mixing: Annotated[float, _STYLE_MIXING] = 0.0
     # An autoencoder learns from what is hidden.
     masked_bands: Annotated[float, _MASKED_BANDS] = 0.2
     masked_time: Annotated[float, _MASKED_TIME] = 0.15

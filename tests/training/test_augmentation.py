@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from satn_fast import LogMel
-from satn_fast.training.augmentation import Equalizer, MelWarp, SpecAugment, uniform, utterance_keys
+from satn_fast.training.augmentation import Equalizer, MelWarp, SpecAugment, StyleMixing, uniform, utterance_keys
 
 LENGTHS = torch.tensor([60, 25])
 
@@ -139,3 +139,52 @@ def test_equalizers_have_the_deviation_that_was_asked_for():
 def test_shares_of_masks_are_shares():
     with pytest.raises(ValueError, match="time_share is 1.5"):
         SpecAugment(time_share=1.5)
+
+
+def styled(count=40, n_bands=4):
+    """Utterances, each with a mean and a deviation of its own in every band."""
+    return [torch.randn(50, 3 * n_bands) * (i + 1) / 10 + i for i in range(count)]
+
+
+def test_a_mixed_style_lies_between_two_utterances_and_scales_the_deltas():
+    partner = torch.randn(500, 12) * 3.0 + 7.0
+    mixing = StyleMixing(1.0).fit([partner])
+    x, keys = torch.randn(6, 50, 12), utterance_keys(torch.arange(6), epoch=2, seed=1)
+    mixed = mixing.keyed(x, None, keys)
+    mean, deviation = x[..., :4].mean(1), x[..., :4].std(1, correction=0)
+    place = (mixed[..., :4].mean(1) - mean) / (partner[:, :4].mean(0) - mean)
+    assert (place.amax(1) - place.amin(1)).max() < 1e-4  # one share for all bands
+    assert ((place > 0) & (place < 1)).all()
+    scale = mixed[..., :4].std(1, correction=0) / deviation
+    torch.testing.assert_close(scale, 1 + place * (partner[:, :4].std(0, correction=0) / deviation - 1))
+    for order in (1, 2):
+        torch.testing.assert_close(mixed[..., 4 * order :][..., :4], x[..., 4 * order :][..., :4] * scale[:, None])
+
+
+def test_styles_are_mixed_for_their_share_by_key_alone_and_padding_stays_zero():
+    mixing = StyleMixing(0.5).fit(styled())
+    x, keys = torch.randn(400, 20, 12), utterance_keys(torch.arange(400), epoch=0, seed=0)
+    mixed = mixing.keyed(x, None, keys)
+    changed = (mixed - x).abs().amax((1, 2)) > 1e-5
+    assert 160 < int(changed.sum()) < 240
+    order = torch.tensor([7, 3, 350])
+    torch.testing.assert_close(mixing.keyed(x[order], None, keys[order]), mixed[order])
+    lengths = torch.full((400,), 15)
+    shorter = torch.where(torch.arange(20)[:, None] < 15, x, 0.0)
+    padded = mixing.keyed(shorter, lengths, keys)
+    assert not padded[:, 15:].any()
+    torch.testing.assert_close(padded[:, :15], mixing.keyed(x[:, :15], None, keys))
+
+
+def test_silence_takes_over_a_style_without_blowing_up():
+    mixing = StyleMixing(1.0).fit([torch.randn(50, 12)])
+    mixed = mixing.keyed(torch.zeros(3, 20, 12), None, utterance_keys(torch.arange(3), 0, 0))
+    assert torch.isfinite(mixed).all()
+    assert mixed.abs().max() < 3
+
+
+def test_styles_must_be_known():
+    with pytest.raises(ValueError, match="call fit with the training utterances"):
+        StyleMixing(1.0).keyed(torch.zeros(1, 5, 12), None, torch.zeros(1, dtype=torch.int64))
+    with pytest.raises(ValueError, match="share is 1.5"):
+        StyleMixing(1.5)

@@ -149,7 +149,8 @@ if os.environ.get("RANK", "0") == "0":
 
 
 def test_two_processes_give_the_numbers_of_one(tmp_path, pytestconfig):
-    # 13 utterances in batches of 4, one of which takes the last utterance in, and 5 to validate on: parts differ in size.
+    # 13 utterances in batches of 4, one of which takes the last utterance in, and 5 to validate on: parts differ in
+    # size.
     script = tmp_path / "train.py"
     script.write_text(PROCESS)
     numbers = []
