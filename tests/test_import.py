@@ -57,8 +57,10 @@ def test_model_runs_with_numpy_and_torch_alone(numpy_and_torch, tmp_path):
         numpy_and_torch,
         """
 import satn_fast, torch, numpy
-features = torch.from_numpy(satn_fast.LogMel()(numpy.random.default_rng(0).normal(size=16000) / 10))
-model = satn_fast.SATN(satn_fast.SATNConfig.preset("micro")).eval()
+config = satn_fast.SATNConfig.preset("micro")
+front_end = satn_fast.LogMel(**config.front_end)
+features = torch.from_numpy(front_end(numpy.random.default_rng(0).normal(size=16000) / 10))
+model = satn_fast.SATN(config).eval()
 print(tuple(model(features[None]).logits.shape))
 try:
     import typer

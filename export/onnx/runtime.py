@@ -68,7 +68,7 @@ class ExportedBatch(ExportedModel):
         >>> from satn_fast.export import load, to_onnx
         >>> model = satn_fast.SATN(satn_fast.SATNConfig.preset("micro", labels=("calm", "angry"))).eval()
         >>> exported = load(to_onnx(model, Path(tempfile.mkdtemp()) / "model.batch.onnx", batched=True))
-        >>> short, long = np.ones((30, 120)), np.ones((50, 120))
+        >>> short, long = np.ones((30, 192)), np.ones((50, 192))
         >>> logits = exported.batch([short, long])
         >>> logits.shape, bool(np.allclose(logits[0], exported(short), atol=1e-5))
         ((2, 2), True)

@@ -31,7 +31,7 @@ LogMel.__call__ = off(LogMel.__call__)
 SUITES = {
     "test_operations": "forward and eager and not backward and not 128",
     "test_model": "test_inference and eager and base and not 8",
-    "test_streaming": "test_step and edge and 30 and 50",
+    "test_streaming": "test_step and edge and 30 and 25",
     "frontend/test_utterances": "test_utterance and stft and 3 and 40",
 }
 

@@ -46,7 +46,14 @@ def manifest(tmp_path_factory):
 
 def trained(manifest, folder, **changes):
     settings = EmotionSettings(
-        leave_out="speaker", preset="micro", model=TINY, speeds="1", calibrate=False, accelerator="cpu", **changes
+        leave_out="speaker",
+        preset="micro",
+        model=TINY,
+        speeds="1",
+        calibrate=False,
+        accelerator="cpu",
+        style_mixing=0.0,
+        **changes,
     )
     train(manifest, settings, folder, start=lambda what: lambda *told, **note: None, notify=lambda said: None)
     return folder

@@ -33,7 +33,7 @@ def test_model_counts_the_products_that_pytorch_counts():
 
     fast = SATN(SATNConfig.preset("base")).eval()
     with FlopCounterMode(display=False) as counter, torch.no_grad():
-        fast(torch.randn(2, 50, 120))
+        fast(torch.randn(2, 50, fast.config.n_features))
     counted = model(fast.config, [50, 50]).operations
     # The weighted sum of pooling is in neither; the classifier's few products are in one.
     assert abs(counted / counter.get_total_flops() - 1) < 0.02

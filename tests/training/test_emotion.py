@@ -273,7 +273,12 @@ def test_without_options_it_trains_as_the_command_does(monkeypatch):
     assert task.options.steps == default_steps(20)
     assert task.options.crop_seconds == EmotionSettings().crop_seconds
     assert task.crop_frames == 200  # 2 s of frames every 10 ms
-    assert [type(change).__name__ for change in task.options.augmentation] == ["MelWarp", "Equalizer", "SpecAugment"]
+    assert [type(change).__name__ for change in task.options.augmentation] == [
+        "MelWarp",
+        "Equalizer",
+        "StyleMixing",
+        "SpecAugment",
+    ]
 
 
 def test_crops_shorter_than_a_frame_are_refused():
