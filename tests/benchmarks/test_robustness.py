@@ -37,7 +37,7 @@ def manifest(tmp_path_factory):
             hertz = factor * (300, 2500)[number % 2]
             t = np.arange(6400 + 400 * number) / 16000
             noise = np.random.default_rng(number).standard_normal(len(t))
-            wave = 0.2 * np.sin(2 * np.pi * hertz * t) + 0.001 * noise
+            wave = 0.2 * np.sin(2 * np.pi * hertz * t) + 0.01 * noise
             write_wav(folder / f"{speaker}{number}.wav", wave.astype(np.float32), 16000)
             utterances.append(Utterance(folder / f"{speaker}{number}.wav", label, speaker))
     write_manifest(folder / "manifest.csv", utterances)
@@ -61,7 +61,7 @@ def trained(manifest, folder, **changes):
 
 @pytest.fixture(scope="module")
 def run(manifest, tmp_path_factory):
-    return trained(manifest, tmp_path_factory.mktemp("runs") / "plain", seeds=2, epochs=12, batch_size=4)
+    return trained(manifest, tmp_path_factory.mktemp("runs") / "plain", seeds=2, epochs=20, batch_size=4)
 
 
 @pytest.fixture(scope="module")
