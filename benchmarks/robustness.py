@@ -250,7 +250,7 @@ def _features(waveforms: Sequence[Waveform], front_end: LogMel, speakers: Sequen
 
 
 def _waveform(utterance: Utterance, rate: int) -> Waveform:
-    return part_of(utterance, read_audio(utterance.file, rate))
+    return part_of(utterance, read_audio(utterance.file, rate, mix=True))
 
 
 def _renamed(predictions: Predictions, utterances: Sequence[Utterance], manifest: Path, folder: Path) -> Predictions:

@@ -90,7 +90,8 @@ def model(config: SATNConfig, lengths: Sequence[int]) -> Work:
     layers.append(attention(pairs, rows, config.n_heads, channels // config.n_heads, size))
     layers.append(pooling(rows, config.pooled_channels, config.pooling_size, size))
     # The product of two layers need not leave the cache: only what comes from outside and goes there is counted.
-    parameters = sum(layer.operations for layer in layers[:-2]) / (2 * rows) + config.pooled_channels * config.pooling_size
+    parameters = sum(layer.operations for layer in layers[:-2]) / (2 * rows)
+    parameters += config.pooled_channels * config.pooling_size
     return Work(sum(layer.operations for layer in layers), size * (rows * config.n_features + parameters))
 
 

@@ -40,11 +40,13 @@ class Audio:
         waveform: Samples in [-1, 1], shape `(samples,)`, float32.
         sample_rate: Rate of `waveform` in Hz.
         original_rate: Rate of the file in Hz, before any resampling.
+        channels: Of the file; `waveform` is their mean.
     """
 
     waveform: Float32Array
     sample_rate: int
     original_rate: int
+    channels: int = 1
 
     @property
     def resampled(self) -> bool:
@@ -97,7 +99,7 @@ def read_audio(path: str | os.PathLike[str], sample_rate: int | None = None, *, 
         if len(waveform) == 0:
             raise AudioError(f"{name}: is too short to be resampled from {rate} Hz to {sample_rate} Hz")
     waveform = np.ascontiguousarray(np.clip(waveform, -1.0, 1.0), dtype=np.float32)
-    return Audio(waveform, rate if sample_rate is None else sample_rate, rate)
+    return Audio(waveform, rate if sample_rate is None else sample_rate, rate, samples.shape[1])
 
 
 def write_wav(path: str | os.PathLike[str], waveform: NDArray[np.generic], rate: int) -> None:

@@ -8,10 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import soundfile
 from sklearn.model_selection import StratifiedKFold
 
-from satn_fast.audio import read_audio, write_wav
 from satn_fast.data import Utterance, read_folds, read_manifest, write_manifest
 from satn_fast.data.corpora import read_corpus
 from satn_fast.files import atomic_write
@@ -153,7 +151,7 @@ class Prepared:
 
 
 def prepare(protocol: Protocol, corpora: Path, folder: Path, *, shuffled: bool = False) -> Prepared:
-    """Writes the manifest of a protocol to a folder; recordings of several channels as their mean beside it.
+    """Writes the manifest of a protocol to a folder.
 
     Args:
         protocol: What to prepare.
@@ -166,7 +164,7 @@ def prepare(protocol: Protocol, corpora: Path, folder: Path, *, shuffled: bool =
         FoldsError: The folds do not fit the corpus.
     """
     manifest = folder / "manifest.csv"
-    write_manifest(manifest, [_as_mono(utterance, folder / "mono") for utterance in protocol.read(corpora)])
+    write_manifest(manifest, protocol.read(corpora))
     utterances = read_manifest(manifest)
     names, folds = read_folds(protocol.folds, utterances), protocol.folds
     if shuffled:
@@ -175,19 +173,6 @@ def prepare(protocol: Protocol, corpora: Path, folder: Path, *, shuffled: bool =
         with atomic_write(folds) as temporary, open(temporary, "w", encoding="utf-8", newline="") as file:
             csv.writer(file, lineterminator="\n").writerows([["file", "fold"], *rows])
     return Prepared(protocol, manifest, folds, utterances, names, shuffled)
-
-
-def _as_mono(utterance: Utterance, folder: Path) -> Utterance:
-    """The utterance; in a WAV file of one channel, where its own has several (five of RAVDESS do)."""
-    if soundfile.info(utterance.file).channels == 1:
-        return utterance
-    mono = folder / f"{utterance.file.stem}.wav"
-    if not mono.exists():
-        audio = read_audio(utterance.file, mix=True)
-        write_wav(mono, audio.waveform, audio.sample_rate)
-    return Utterance(
-        mono, **{one.name: getattr(utterance, one.name) for one in fields(utterance) if one.name != "file"}
-    )
 
 
 def _shuffled(utterances: Sequence[Utterance], count: int) -> list[str]:

@@ -226,7 +226,7 @@ def _audio_warnings(inspections: Mapping[Path, Inspection], sample_rate: int) ->
             "they are resampled whenever they are read"
         )
     kinds = (
-        ("have several channels", lambda found: found.channels > 1, "mix them to mono, training refuses them"),
+        ("have several channels", lambda found: found.channels > 1, "training takes the mean of the channels"),
         ("are clipped", lambda found: bool(found.clipped), "record them with less gain, or leave them out"),
         ("are shorter than one frame (25 ms)", lambda found: found.duration < 0.025, "leave them out"),
         ("are silent (below -60 dB)", lambda found: found.silent, "leave them out with --on-error skip"),

@@ -82,8 +82,8 @@ def extract_features(
         utterances: What to read; `start` and `end` (seconds) choose a part of the file.
         front_end: The log-Mel front end; files at another rate are resampled to its rate.
         progress: Called with (done, total) after each utterance.
-        notify: Told in one sentence how many utterances were resampled (those of the cache are not counted), and
-            which were skipped. Without it, skipped utterances are warnings.
+        notify: Told in one sentence each how many utterances were resampled, of how many the channels were averaged
+            (those of the cache are not counted), and which were skipped. Without it, skipped utterances are warnings.
         cache: Where to look first, and to keep what had to be computed; of the same front end.
         on_error: What to do about an audio file that cannot be used: "raise", or "skip" it, with `None` in its place.
         perturbation: Changes speed, gain and recording condition of the waveforms, differently in every epoch.
@@ -122,7 +122,7 @@ def extract_features(
     numbers = range(len(utterances)) if numbers is None else numbers
     features: list[Tensor | None] = []
     failures: list[AudioError] = []
-    n_resampled = 0
+    n_resampled = n_mixed = 0
     with ThreadPoolExecutor(n_threads) as pool:
         for start in range(0, len(utterances), _CHUNK):
             places = range(start, min(start + _CHUNK, len(utterances)))
@@ -135,10 +135,13 @@ def extract_features(
                     tell(f"skipped: {job.error}")
                 features.append(None if job.frames is None else torch.from_numpy(job.frames))
                 n_resampled += job.resampled
+                n_mixed += job.mixed
                 if progress is not None:
                     progress(len(features), len(utterances))
     if n_resampled and notify is not None:
         notify(f"{n_resampled} of {len(utterances)} utterances resampled to {front_end.sample_rate} Hz")
+    if n_mixed and notify is not None:
+        notify(f"{n_mixed} of {len(utterances)} utterances have several channels; took their mean")
     if failures:
         _summarise(failures, utterances, features, tell)
     return features
@@ -157,6 +160,7 @@ class _Job:
     frames: Frames | None = None
     error: AudioError | None = None
     resampled: bool = False
+    mixed: bool = False
 
 
 def _job(utterance: Utterance, perturbation: Perturbation | None, epoch: int, number: int) -> _Job:
@@ -224,13 +228,13 @@ def _read(job: _Job, front_end: LogMel) -> _Job:
     if job.frames is not None:
         return job
     try:
-        audio = read_audio(job.utterance.file, front_end.sample_rate)
+        audio = read_audio(job.utterance.file, front_end.sample_rate, mix=True)
         waveform = part_of(job.utterance, audio)
     except AudioError as error:
         return replace(job, error=error)
     if job.speed != 1.0 or job.gain or job.condition is not None:
         waveform = Perturbation.apply(waveform, audio.sample_rate, job.speed, job.gain, job.condition)
-    return replace(job, waveform=waveform, resampled=audio.resampled)
+    return replace(job, waveform=waveform, resampled=audio.resampled, mixed=audio.channels > 1)
 
 
 def _with_frames(job: _Job, frames: Frames | None, front_end: LogMel) -> _Job:

@@ -177,16 +177,6 @@ def prepared(protocol, tmp_path):
     return prepare(protocol, tmp_path / "corpora", tmp_path / "run")
 
 
-def test_recordings_of_several_channels_become_one(protocol, tmp_path):
-    stereo = tmp_path / "corpora" / "tones" / "anna" / "high-0.wav"
-    left = soundfile.read(stereo)[0]
-    soundfile.write(stereo, np.stack([left, np.zeros_like(left)], axis=1), 16000)
-    prepared = prepare(protocol, tmp_path / "corpora", tmp_path / "run")
-    [mixed] = [row for row in prepared.utterances if not row.file.is_relative_to(tmp_path / "corpora")]
-    assert (mixed.label, mixed.speaker) == ("high", "anna")
-    np.testing.assert_allclose(read_audio(mixed.file).waveform, left / 2, atol=2e-4)
-
-
 def test_shuffled_folds_share_speakers_and_are_as_many(protocol, tmp_path):
     shuffled = prepare(protocol, tmp_path / "corpora", tmp_path / "run", shuffled=True)
     assert len(set(shuffled.names)) == 4

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
+import torch
 
 from satn_fast import LogMel
 from satn_fast.audio import AudioError, write_wav
@@ -338,6 +340,16 @@ def damaged_corpus(folder: Path) -> list[Utterance]:
     utterances[80].file.unlink()
     utterances[149].file.write_bytes(utterances[149].file.read_bytes()[:-10])
     return utterances
+
+
+def test_several_channels_are_averaged_and_counted(tmp_path):
+    tone = (np.sin(np.arange(8000) / 5) / 2).astype(np.float32)
+    soundfile.write(tmp_path / "two.wav", np.stack([tone, np.zeros_like(tone)], 1), 16000, subtype="FLOAT")
+    soundfile.write(tmp_path / "one.wav", tone / 2, 16000, subtype="FLOAT")
+    corpus, said = [Utterance(tmp_path / name, "sad", "anna") for name in ("two.wav", "one.wav")], []
+    two, one = extract_features(corpus, LogMel(), notify=said.append)
+    torch.testing.assert_close(two, one)
+    assert said == ["1 of 2 utterances have several channels; took their mean"]
 
 
 def test_damaged_audio_is_skipped_named_and_counted_when_asked(tmp_path):
