@@ -7,7 +7,7 @@ Written to `folder`: `corpus/`, `source/` (the source-task checkpoint), `model/`
 import json
 import platform
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -35,10 +35,12 @@ from satn_fast.training import (
 )
 from satn_fast.training.callbacks import Progress
 from satn_fast.training.corpus import StartStage
+from satn_fast.training.settings import EmotionSettings
 from satn_fast.training.task import EpochRecord
 
 SOURCE_EPOCHS = 12
-EMOTION_EPOCHS = 15
+# Fewer than `satn-fast train` takes for so many utterances: the emotions of a synthesiser are soon learned.
+EMOTION_STEPS = 1000
 
 
 @dataclass(frozen=True)
@@ -80,10 +82,11 @@ def run_demo(folder: Path, *, preset: str, transfer: str, seed: int, start: Star
         ImportError: An extra is not installed; the message says which.
     """
     transfer_options = TransferOptions(mode=transfer)
-    front_end = LogMel()
     utterances = render_corpus(folder / "corpus", progress=start("speaking"))
     labels = tuple(sorted({utterance.label for utterance in utterances}))
-    config = SATNConfig.preset(preset, labels=labels, front_end=front_end.describe())
+    config = SATNConfig.preset(preset, labels=labels)
+    front_end = LogMel(**config.front_end)
+    config = replace(config, front_end=front_end.describe())
     corpus = _prepare(utterances, front_end, seed, start)
 
     source = _learn_phonemes(config, corpus, phoneme_inventory(utterances), seed, start)
@@ -93,7 +96,7 @@ def run_demo(folder: Path, *, preset: str, transfer: str, seed: int, start: Star
             config,
             corpus.emotions("train", labels),
             corpus.emotions("validation", labels),
-            TrainingOptions(epochs=EMOTION_EPOCHS, batch_size=16, seed=seed),
+            EmotionSettings(steps=EMOTION_STEPS, seed=seed).training_options(config.front_end),
             source=source.model,
             transfer=TransferOptions(mode=mode),
             progress=_steps(start, f"emotions, transfer {mode}", "ua"),

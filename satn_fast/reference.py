@@ -355,7 +355,7 @@ class SATN(PretrainedModel):
 class SourceModel(PretrainedModel):
     """The source task, speech recognition: the same encoder with symbol scores over time (for CTC).
 
-    A phoneme lasts several 10 ms frames. Scores are given for groups of frames, by the mean of their hidden states;
+    Where a phoneme lasts several frames, scores are given for groups of frames, by the mean of their hidden states:
     CTC leaves its all-blank beginning much sooner that way.
 
     Args:

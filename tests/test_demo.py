@@ -37,7 +37,7 @@ def run(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(demo, "render_corpus", partial(data.render_corpus, n_voices=4, sentences_per_emotion=3))
         patch.setattr(demo, "SOURCE_EPOCHS", 2)
-        patch.setattr(demo, "EMOTION_EPOCHS", 4)
+        patch.setattr(demo, "EMOTION_STEPS", 40)
         result = demo.run_demo(folder, preset="micro", transfer="both", seed=0, start=start)
     return folder, result, stages
 

@@ -20,6 +20,9 @@ from satn_fast.training.trainer import TrainingResult, fit, with_seed
 
 BLANK = 0
 
+# A phoneme lasts several frames of 10 ms: CTC leaves its all-blank beginning much sooner with fewer scores.
+SCORE_SECONDS = 0.03
+
 
 class CtcTask(Task):
     """CTC loss per symbol (Graves et al. 2006) and activity penalty."""
@@ -130,10 +133,20 @@ def train_source(
         raise ValueError(
             f"crop_seconds is {options.crop_seconds}, but speech recognition needs whole utterances; give 0"
         )
-    model = with_seed(options.seed, lambda: SourceModel(config, symbols))
+    model = with_seed(options.seed, lambda: SourceModel(config, symbols, frames_per_score(config)))
     model.encoder.normalization.fit(versions.features)
     task = CtcTask(model, options)
     return fit(task, model, versions, validation, hardware=hardware, folder=folder, progress=progress)
+
+
+def frames_per_score(config: SATNConfig) -> int:
+    """Frames that share a score of every symbol, so that scores come about every `SCORE_SECONDS`.
+
+    Example:
+        >>> frames_per_score(SATNConfig()), frames_per_score(SATNConfig.preset("edge"))
+        (3, 1)
+    """
+    return max(1, round(SCORE_SECONDS / config.hop_seconds))
 
 
 def train_autoencoder(

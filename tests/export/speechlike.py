@@ -69,6 +69,7 @@ def config(**overrides):
         "n_blocks": 3,
         "n_heads": 2,
         "pooling_size": 16,
+        "dropout": 0.0,  # a few steps of training have to be enough
         "attention_window": 20,
         "normalization": "running",
         "front_end": FRONT_END,
