@@ -48,7 +48,7 @@ FORWARD: Table = {
         "ieee": _EXACT,
     },
     "ampere": {
-        "half": {128: Tiles(32, 64, 4, 3), 256: Tiles(32, 64, 8, 2), 512: Tiles(32, 16, 8, 2)},
+        "half": {128: Tiles(64, 64, 8, 3), 256: Tiles(32, 64, 8, 2), 512: Tiles(32, 16, 8, 2)},
         "tf32": {128: Tiles(32, 32, 4, 3), 256: Tiles(32, 32, 8, 2), 512: Tiles(16, 16, 8, 2)},
         "ieee": _EXACT,
     },
@@ -65,7 +65,10 @@ _HOPPER_TF32 = {**FORWARD["hopper"]["tf32"], 512: Tiles(32, 16, 8, 2)}
 BACKWARD: Table = {**FORWARD, "hopper": {"half": _HOPPER_HALF, "tf32": _HOPPER_TF32, "ieee": _EXACT}}
 
 # Several layers, or deviations: no tile of h stays on the chip, and backward keeps one more in registers.
-FORWARD_STATISTICS: Table = BACKWARD
+FORWARD_STATISTICS: Table = {
+    **BACKWARD,
+    "ampere": {**BACKWARD["ampere"], "half": {**BACKWARD["ampere"]["half"], 128: Tiles(32, 64, 4, 3)}},
+}
 _AMD_NARROW = {256: Tiles(16, 32, 8, 1)}
 BACKWARD_STATISTICS: Table = {
     **BACKWARD,

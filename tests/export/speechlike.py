@@ -69,7 +69,6 @@ def config(**overrides):
         "n_blocks": 3,
         "n_heads": 2,
         "pooling_size": 16,
-        "dropout": 0.0,  # a few steps of training have to be enough
         "attention_window": 20,
         "normalization": "running",
         "front_end": FRONT_END,
@@ -94,7 +93,7 @@ def untrained(**overrides):
     return model
 
 
-def trained(steps=50, **overrides):
+def trained(steps=70, **overrides):
     """A model that tells the classes apart."""
     model = untrained(**overrides).train()
     hop_seconds = model.config.hop_seconds
