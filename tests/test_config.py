@@ -1,9 +1,12 @@
 import dataclasses
 import json
+from typing import get_args, get_type_hints
 
 import pytest
 
 from satn_fast import SATNConfig
+from satn_fast.config import NORMALIZATIONS
+from satn_fast.training.settings import EmotionSettings
 
 
 def test_json_round_trip_gives_an_equal_configuration():
@@ -47,3 +50,7 @@ def test_unfit_values_are_named(changes, complaint):
 def test_unknown_preset_lists_the_known_ones():
     with pytest.raises(ValueError, match="base, large, edge, micro"):
         SATNConfig.preset("tiny")
+
+
+def test_every_normalization_can_be_asked_for_when_training():
+    assert get_args(get_type_hints(EmotionSettings)["normalization"]) == ("auto", *NORMALIZATIONS)

@@ -228,7 +228,7 @@ class EmotionSettings(Settings):
         Help("The model; auto is that of the source, or edge without one.", MODEL),
     ] = "auto"
     normalization: Annotated[
-        Literal["auto", "global", "utterance", "level", "running", "speaker"],
+        Literal["auto", "global", "level", "running_level", "utterance", "running", "speaker"],
         Help(
             "What is removed from features; auto is what the model has. speaker uses unlabelled recordings of "
             "everybody who is to be recognised, those of the evaluation included.",
