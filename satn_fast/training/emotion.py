@@ -191,7 +191,7 @@ def train_emotion(
         transfer,
         quantization_aware,
         class_weights=weights,
-        crop_frames=crop_frames(config, options),
+        crop_frames=crop_frames(config, options, versions.lengths),
     )
     return fit(task, model, versions, validation, hardware=hardware, folder=folder, progress=progress)
 

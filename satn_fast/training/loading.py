@@ -100,6 +100,12 @@ class Versions:
         return [features[row] for row in self._rows()]
 
     @property
+    def lengths(self) -> list[int]:
+        """Frames of what there is to train on, in every version."""
+        lengths = self.utterances.lengths
+        return [lengths[row] for row in self._rows()]
+
+    @property
     def targets(self) -> list[Tensor]:
         """The target of each utterance to train on."""
         return [self.utterances.targets[number] for number in self.numbers.tolist()]

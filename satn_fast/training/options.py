@@ -46,7 +46,8 @@ class TrainingOptions:
         epochs: Passes over the training utterances, in place of `steps`.
         batch_size: Utterances per step, over all processes; fewer where a pass does not divide by it.
         crop_seconds: A step looks at a random stretch of that length of each utterance, so that batches have no
-            padding; shorter utterances are repeated. 0 takes whole utterances.
+            padding; shorter utterances are repeated. Where most are shorter, a crop is as long as the middle one of
+            them. 0 takes whole utterances.
         learning_rate: Highest rate of AdamW, reached after 15 % of the steps, then falling to zero on a cosine.
         weight_decay: Of AdamW.
         weight_average: Validation and the final model use an exponential moving average of the weights, which keeps

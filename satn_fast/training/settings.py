@@ -55,7 +55,11 @@ _EPOCHS = Help(
     "Passes over the training utterances, in place of steps; 12 for pretrain, unless steps are given.", TRAINING
 )
 _BATCH_SIZE = Help("Utterances per step, over all devices.", TRAINING)
-_CROP_SECONDS = Help("Train on random stretches of that length, without padding; 0 takes whole utterances.", TRAINING)
+_CROP_SECONDS = Help(
+    "Train on random stretches of that length, or of the middle utterance's if that is shorter, without padding; 0 takes"
+    " whole utterances.",
+    TRAINING,
+)
 _LEARNING_RATE = Help("The highest; reached after 15 % of the steps.", TRAINING)
 _WEIGHT_DECAY = Help("Of AdamW.", TRAINING)
 _MASKED_BANDS = Help("SpecAugment hides two times up to this share of the bands.", DATA)

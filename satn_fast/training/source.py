@@ -168,7 +168,7 @@ def train_autoencoder(
     options = options.resolved(len(versions))
     model = with_seed(options.seed, lambda: AutoencoderModel(config))
     model.encoder.normalization.fit(versions.features)
-    task = AutoencoderTask(model, options, crop_frames(config, options))
+    task = AutoencoderTask(model, options, crop_frames(config, options, versions.lengths))
     return fit(task, model, versions, validation, hardware=hardware, folder=folder, progress=progress)
 
 

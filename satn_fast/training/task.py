@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from abc import abstractmethod
 from collections.abc import Sequence
+from statistics import median
 from typing import cast
 
 import numpy as np
@@ -160,8 +161,16 @@ def mean_activity(encoded: Encoded, lengths: Tensor | None) -> Tensor:
     return squares.sum() / (lengths.sum().clamp(min=1) * squares.shape[-1])
 
 
-def crop_frames(config: SATNConfig, options: TrainingOptions) -> int | None:
+def crop_frames(config: SATNConfig, options: TrainingOptions, lengths: Sequence[int]) -> int | None:
     """Frames of a crop, by the front end's hop; `None` where utterances are whole.
+
+    Where most utterances are shorter, the middle one's length: the rest of a crop is repetition, which is never heard
+    when utterances are judged.
+
+    Args:
+        config: Of the model.
+        options: With `crop_seconds`.
+        lengths: Frames of the training utterances.
 
     Raises:
         ValueError: A crop would be shorter than a frame.
@@ -172,7 +181,7 @@ def crop_frames(config: SATNConfig, options: TrainingOptions) -> int | None:
     frames = round(options.crop_seconds / hop)
     if not frames:
         raise ValueError(f"crop_seconds is {options.crop_seconds}, frames come every {hop} s; give more, or 0 for none")
-    return frames
+    return min(frames, max(1, round(median(lengths))))
 
 
 def _seed(*numbers: int) -> int:

@@ -1,5 +1,6 @@
 import copy
 import dataclasses
+from statistics import median
 
 import pytest
 import torch
@@ -11,6 +12,7 @@ from satn_fast.training.dataset import collate
 from satn_fast.training.emotion import balanced_weights
 from satn_fast.training.options import default_steps
 from satn_fast.training.settings import EmotionSettings
+from satn_fast.training.task import crop_frames
 
 from ..models.test_reference import small_config
 from .tones import emotions
@@ -268,17 +270,25 @@ def test_learns_from_crops_and_recognises_whole_utterances():
 def test_without_options_it_trains_as_the_command_does(monkeypatch):
     asked = []
     monkeypatch.setattr("satn_fast.training.emotion.fit", lambda task, *rest, **place: asked.append(task))
-    train_emotion(CONFIG, emotions(20, 0), None)
+    train_emotion(CONFIG, data := emotions(20, 0), None)
     (task,) = asked
     assert task.options.steps == default_steps(20)
     assert task.options.crop_seconds == EmotionSettings().crop_seconds
-    assert task.crop_frames == 200  # 2 s of frames every 10 ms
+    assert task.crop_frames == round(median(data.lengths))
     assert [type(change).__name__ for change in task.options.augmentation] == [
         "MelWarp",
         "Equalizer",
         "StyleMixing",
         "SpecAugment",
     ]
+
+
+@pytest.mark.parametrize(
+    ("lengths", "frames"), [([500, 210, 900], 200), ([199, 40, 900], 199), ([30, 20], 25), ([1], 1)]
+)
+def test_crops_are_no_longer_than_the_middle_utterance(lengths, frames):
+    assert crop_frames(CONFIG, TrainingOptions(crop_seconds=2.0), lengths) == frames  # of 10 ms
+    assert crop_frames(CONFIG, TrainingOptions(crop_seconds=0.0), lengths) is None
 
 
 def test_crops_shorter_than_a_frame_are_refused():
