@@ -56,8 +56,8 @@ _EPOCHS = Help(
 )
 _BATCH_SIZE = Help("Utterances per step, over all devices.", TRAINING)
 _CROP_SECONDS = Help(
-    "Train on random stretches of that length, or of the middle utterance's if that is shorter, without padding; 0 takes"
-    " whole utterances.",
+    "Train on random stretches of that length, or of the middle utterance's if that is shorter, without padding; 0"
+    " takes whole utterances.",
     TRAINING,
 )
 _LEARNING_RATE = Help("The highest; reached after 15 % of the steps.", TRAINING)
