@@ -37,5 +37,5 @@ def assert_all_close(ours: list[Tensor], expected: list[Tensor], tolerance: floa
     for index, (left, right) in enumerate(zip(ours, expected, strict=True)):
         assert left.shape == right.shape, index
         assert torch.isfinite(left).all(), index
-        scale = max(1.0, float(right.abs().max()) if right.numel() else 1.0)
+        scale = max(1.0, float(right.detach().abs().max()) if right.numel() else 1.0)
         torch.testing.assert_close(left.double(), right.double(), atol=tolerance * scale, rtol=0)
