@@ -47,7 +47,7 @@ def run(
 
     **Example**
 
-        python -m benchmarks.recognition run ravdess-reslstm --corpora ../shared/data/corpora --seeds 5 --jobs 2
+        python -m benchmarks.recognition run ravdess-reslstm --corpora CORPORA --seeds 5 --jobs 2
     """
     settings = read_changes(changes or [])
     prepared = _prepared(protocol, corpora, folder, shuffled)

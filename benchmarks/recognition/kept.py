@@ -258,7 +258,7 @@ def _data(prepared: Prepared) -> Record:
 
 def _software() -> Record:
     found = describe_software()
-    found["command"] = ["python", "-m", "benchmarks.recognition", *found.pop("arguments", sys.argv[1:])]
+    found["command"] = ["python", "-m", "benchmarks.recognition", *without_places(found.pop("arguments", sys.argv[1:]))]
     found["versions"] |= {name: importlib.metadata.version(name) for name in _PACKAGES if _is_there(name)}
     return found
 
@@ -283,3 +283,23 @@ def _parameters(folder: Path) -> int | None:
     """Of the first model in a folder of runs; `None` where no model was kept."""
     found = next(iter(sorted(folder.rglob("model.safetensors"))), None)
     return None if found is None else sum(one.numel() for one in SATN.from_pretrained(found.parent).parameters())
+
+
+def without_places(arguments: Sequence[str]) -> list[str]:
+    """The arguments of a command without the folders that it reads and writes: they are each machine's own.
+
+    Example:
+        >>> without_places(["run", "emodb-loso", "--corpora", "/home/me/corpora", "--seeds", "5", "-o", "runs"])
+        ['run', 'emodb-loso', '--corpora', 'CORPORA', '--seeds', '5']
+    """
+    left, kept = list(arguments), []
+    while left:
+        argument = left.pop(0)
+        if argument in ("--output", "-o", "--results"):
+            left[:1] = []
+        elif argument == "--corpora":
+            kept += [argument, "CORPORA"]
+            left[:1] = []
+        else:
+            kept.append(argument)
+    return kept
