@@ -270,6 +270,6 @@ def _clip_picture(model: SATN, clip: Utterance, features: Tensor) -> bytes:
         features.numpy(),
         output.attention[0].mean((0, 1)).numpy(),
         output.pooling[0].numpy(),
-        seconds_per_frame=float(model.config.front_end["hop_seconds"]),
+        seconds_per_frame=model.config.hop_seconds,
         title=f"{clip.file.name}: {clip.text}",
     )

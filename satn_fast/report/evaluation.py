@@ -149,7 +149,7 @@ def _attention_picture(model: SATN, features: Tensor) -> bytes:
         features.numpy(),
         output.attention[0].mean((0, 1)).cpu().numpy(),
         output.pooling[0].cpu().numpy(),
-        seconds_per_frame=float(model.config.front_end.get("hop_seconds", 0.01)),
+        seconds_per_frame=model.config.hop_seconds,
         size=(5.8, 3.6),
     )
 

@@ -6,7 +6,6 @@ import math
 from abc import abstractmethod
 from collections.abc import Sequence
 from statistics import median
-from typing import cast
 
 import numpy as np
 import torch
@@ -14,7 +13,6 @@ from pytorch_lightning import LightningModule
 from torch import Tensor, nn
 
 from satn_fast.config import SATNConfig
-from satn_fast.frontend import LogMel
 from satn_fast.reference import Encoded
 from satn_fast.training.dataset import Batch, Crops
 from satn_fast.training.loading import Share, TrainingBatch
@@ -177,7 +175,7 @@ def crop_frames(config: SATNConfig, options: TrainingOptions, lengths: Sequence[
     """
     if not options.crop_seconds:
         return None
-    hop = cast("float", LogMel(**config.front_end).describe()["hop_seconds"])
+    hop = config.hop_seconds
     frames = round(options.crop_seconds / hop)
     if not frames:
         raise ValueError(f"crop_seconds is {options.crop_seconds}, frames come every {hop} s; give more, or 0 for none")
