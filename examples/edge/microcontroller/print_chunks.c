@@ -4,7 +4,7 @@
 #include "console.h"
 #include "listener.h"
 
-#define N_SAMPLES 8000
+#define N_SAMPLES 16000
 
 static int16_t samples[N_SAMPLES];
 
