@@ -42,8 +42,8 @@ _GOLDEN = 0x9E3779B97F4A7C15 - (1 << 64)
 class Augmentation(Protocol):
     """Changes a batch of features; see `SpecAugment.keyed`."""
 
-    def keyed(self, features: Tensor, lengths: Tensor | None, keys: Tensor) -> Tensor:
-        """(B, T, F) features with (B,) lengths (`None`: all are real) and keys to new (B, T, F) ones."""
+    def keyed(self, features: Tensor, lengths: Tensor | None, keys: Tensor, targets: Tensor | None = None) -> Tensor:
+        """(B, T, F) features with (B,) lengths (`None`: all are real), keys and targets to new (B, T, F) ones."""
 
 
 @dataclass(frozen=True)
@@ -89,13 +89,14 @@ class SpecAugment:
 
         return self._masked(features, lengths, draw)
 
-    def keyed(self, features: Tensor, lengths: Tensor | None, keys: Tensor) -> Tensor:
+    def keyed(self, features: Tensor, lengths: Tensor | None, keys: Tensor, targets: Tensor | None = None) -> Tensor:
         """Masks a batch by a key for each utterance, whatever the batch it is in, its place, and the device.
 
         Args:
             features: (B, T, F) with zeros in padded frames.
             lengths: (B,) real frames; `None` means all.
             keys: (B,) int64, from `utterance_keys`.
+            targets: Not needed.
 
         Returns:
             A new (B, T, F) tensor.
@@ -158,13 +159,14 @@ class MelWarp:
         if not 0 <= self.largest < 1:
             raise ValueError(f"largest is {self.largest}; give a number in [0, 1)")
 
-    def keyed(self, features: Tensor, lengths: Tensor | None, keys: Tensor) -> Tensor:
+    def keyed(self, features: Tensor, lengths: Tensor | None, keys: Tensor, targets: Tensor | None = None) -> Tensor:
         """Warps a batch by a key for each utterance.
 
         Args:
             features: (B, T, F).
             lengths: (B,) real frames; not needed.
             keys: (B,) int64, from `utterance_keys`.
+            targets: Not needed.
 
         Returns:
             A new (B, T, F) tensor.
@@ -227,13 +229,14 @@ class Equalizer:
         if not (math.isfinite(self.deviation) and self.deviation >= 0):
             raise ValueError(f"deviation is {self.deviation}; give a number from 0")
 
-    def keyed(self, features: Tensor, lengths: Tensor | None, keys: Tensor) -> Tensor:
+    def keyed(self, features: Tensor, lengths: Tensor | None, keys: Tensor, targets: Tensor | None = None) -> Tensor:
         """Colours a batch by a key for each utterance.
 
         Args:
             features: (B, T, F) with zeros in padded frames.
             lengths: (B,) real frames; `None` means all.
             keys: (B,) int64, from `utterance_keys`.
+            targets: Not needed.
 
         Returns:
             A new (B, T, F) tensor.
@@ -255,17 +258,18 @@ class Equalizer:
 class StyleMixing:
     """Gives an utterance something of the voice and the room of another one: MixStyle on the Mel bands.
 
-    Every band is brought to a mean and a deviation over time between its own and those of an utterance that is drawn
-    from the training set (Zhou et al. 2021, "Domain generalization with MixStyle", equations 3 to 5, there inside of a
-    network; per band as in Kim et al. 2022). How far is drawn from Beta(1/2, 1/2): mostly near one of the two. Deltas
-    are scaled like their band.
+    Every band is brought to a mean and a deviation over time between its own and those of a training utterance that is
+    drawn (Zhou et al. 2021, "Domain generalization with MixStyle", equations 3 to 5, there inside of a network; per
+    band as in Kim et al. 2022). It is one of the same label, where there are labels: mean and deviation tell of the
+    emotion, too. How far is drawn from Beta(1/2, 1/2): mostly near one of the two. Deltas are scaled like their band.
 
     Attributes:
         share: Of the utterances, whose style is mixed.
-        styles: (N, 2, n_bands) mean and deviation of every training utterance; `None` before `fit`.
+        styles: (N, 2, n_bands) mean and deviation of every training utterance, by label; `None` before `fit`.
+        places: (n_labels, 2) where the styles of each label begin, and how many they are; `None` without labels.
 
     Raises:
-        ValueError: `share` is outside [0, 1]; or styles are mixed before `fit`.
+        ValueError: `share` is outside [0, 1]; styles are mixed before `fit`, or without the targets it had.
 
     Example:
         >>> keys = utterance_keys(torch.tensor([7]), epoch=1, seed=0)
@@ -276,24 +280,32 @@ class StyleMixing:
 
     share: float = 0.5
     styles: Tensor | None = None
+    places: Tensor | None = None
 
     def __post_init__(self) -> None:
         if not 0 <= self.share <= 1:
             raise ValueError(f"share is {self.share}; give a share in [0, 1]")
 
-    def fit(self, utterances: Sequence[Tensor]) -> Self:
-        """The same with the styles of (T, F) features of those utterances, at least one."""
+    def fit(self, utterances: Sequence[Tensor], targets: Sequence[Tensor] | None = None) -> Self:
+        """The same with the styles of (T, F) features of those utterances, at least one, and their labels."""
         n_bands = utterances[0].shape[1] // FEATURE_ORDERS
-        styles = [torch.stack(_style(x[None, :, :n_bands].float(), None)).squeeze(2).squeeze(1) for x in utterances]
-        return replace(self, styles=torch.stack(styles))
+        each = [torch.stack(_style(x[None, :, :n_bands].float(), None)).squeeze(2).squeeze(1) for x in utterances]
+        styles = torch.stack(each)
+        if targets is None:
+            return replace(self, styles=styles, places=None)
+        labels = torch.stack(list(targets)).to(styles.device)
+        counts = labels.bincount()
+        places = torch.stack([counts.cumsum(0) - counts, counts], 1)
+        return replace(self, styles=styles[labels.argsort(stable=True)], places=places)
 
-    def keyed(self, features: Tensor, lengths: Tensor | None, keys: Tensor) -> Tensor:
+    def keyed(self, features: Tensor, lengths: Tensor | None, keys: Tensor, targets: Tensor | None = None) -> Tensor:
         """Mixes the styles of a batch by a key for each utterance.
 
         Args:
             features: (B, T, F) with zeros in padded frames.
             lengths: (B,) real frames; `None` means all.
             keys: (B,) int64, from `utterance_keys`.
+            targets: (B,) the label of each, if `fit` had labels.
 
         Returns:
             A new (B, T, F) tensor.
@@ -302,16 +314,25 @@ class StyleMixing:
             raise ValueError("there are no styles to mix; call fit with the training utterances first")
         chosen, partner, place = uniform(keys.to(features.device), _DRAWS_OF_STYLE, 3).unbind(1)
         kept = torch.where(chosen < self.share, torch.sin(0.5 * math.pi * place).square(), 1.0)[:, None, None]
-        styles = self.styles.to(features)
-        other = styles[(partner * len(styles)).long()]
+        other = self.styles.to(features)[self._partners(partner, targets)]
         other_mean, other_deviation = other[:, :1], other[:, 1:]
-        mean, deviation = _style(features[..., : styles.shape[2]], lengths)
+        mean, deviation = _style(features[..., : other.shape[2]], lengths)
         scale = kept + (1.0 - kept) * other_deviation / deviation
         # scale * (x - mean) + what the mean becomes, for the bands; deltas have no mean to speak of.
         offset = kept * mean + (1.0 - kept) * other_mean - scale * mean
         offset = F.pad(offset, (0, features.shape[2] - offset.shape[2]))
         mixed = features * scale.repeat(1, 1, FEATURE_ORDERS) + offset
         return mixed if lengths is None else zero_padded(mixed, lengths)
+
+    def _partners(self, drawn: Tensor, targets: Tensor | None) -> Tensor:
+        """(B,) which style each utterance meets, by numbers in [0, 1)."""
+        assert self.styles is not None
+        if self.places is None:
+            return (drawn * len(self.styles)).long()
+        if targets is None:
+            raise ValueError("styles are mixed among utterances of one label; give the targets")
+        first, count = self.places.to(drawn.device)[targets.to(drawn.device)].unbind(1)
+        return first + (drawn * count).long()
 
 
 def _style(bands: Tensor, lengths: Tensor | None) -> tuple[Tensor, Tensor]:
@@ -327,9 +348,11 @@ def _style(bands: Tensor, lengths: Tensor | None) -> tuple[Tensor, Tensor]:
     return mean, variance.sqrt().clamp(min=_SMALLEST_DEVIATION)
 
 
-def fitted(augmentation: Augmentation, utterances: Sequence[Tensor]) -> Augmentation:
-    """The augmentation with what it learns from the training utterances; most learn nothing."""
-    return augmentation.fit(utterances) if isinstance(augmentation, StyleMixing) else augmentation
+def fitted(
+    augmentation: Sequence[Augmentation], utterances: Sequence[Tensor], labels: Sequence[Tensor] | None = None
+) -> list[Augmentation]:
+    """Augmentation with what it learns from (T, F) training utterances and their labels; most learns nothing."""
+    return [each.fit(utterances, labels) if isinstance(each, StyleMixing) else each for each in augmentation]
 
 
 def utterance_keys(indices: Tensor, epoch: int | Tensor, seed: int) -> Tensor:

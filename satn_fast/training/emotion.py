@@ -177,7 +177,7 @@ def train_emotion(
     check_choice("class_weights", class_weights, CLASS_WEIGHTS)
     check_source(config, source, transfer)
     check_quantization_aware(quantization_aware, options)
-    options = replace(options, augmentation=[fitted(each, versions.features) for each in options.augmentation])
+    options = replace(options, augmentation=fitted(options.augmentation, versions.features, versions.targets))
     model = with_seed(options.seed, lambda: SATN(config))
     model.encoder.normalization.fit(versions.features)
     if source is not None and transfer.initialises:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -10,6 +11,7 @@ from torch import Tensor
 
 from satn_fast.config import SATNConfig
 from satn_fast.models import AutoencoderModel, SourceModel
+from satn_fast.training.augmentation import fitted
 from satn_fast.training.callbacks import Progress
 from satn_fast.training.dataset import Batch, Crops, Utterances, batches
 from satn_fast.training.loading import Share, Versions, as_versions
@@ -135,7 +137,7 @@ def train_source(
         )
     model = with_seed(options.seed, lambda: SourceModel(config, symbols, frames_per_score(config)))
     model.encoder.normalization.fit(versions.features)
-    task = CtcTask(model, options)
+    task = CtcTask(model, _with_styles(options, versions))
     return fit(task, model, versions, validation, hardware=hardware, folder=folder, progress=progress)
 
 
@@ -168,8 +170,12 @@ def train_autoencoder(
     options = options.resolved(len(versions))
     model = with_seed(options.seed, lambda: AutoencoderModel(config))
     model.encoder.normalization.fit(versions.features)
-    task = AutoencoderTask(model, options, crop_frames(config, options, versions.lengths))
+    task = AutoencoderTask(model, _with_styles(options, versions), crop_frames(config, options, versions.lengths))
     return fit(task, model, versions, validation, hardware=hardware, folder=folder, progress=progress)
+
+
+def _with_styles(options: TrainingOptions, versions: Versions) -> TrainingOptions:
+    return replace(options, augmentation=fitted(options.augmentation, versions.features))
 
 
 @torch.no_grad()

@@ -80,7 +80,7 @@ class Task(LightningModule):
         batch = loaded.batch
         features = batch.features
         for augmentation in self.options.augmentation:
-            features = augmentation.keyed(features, batch.lengths, loaded.keys)
+            features = augmentation.keyed(features, batch.lengths, loaded.keys, batch.targets)
         loss = self.loss(features, batch, loaded.share)
         self._losses.append(loss.detach())
         return loss

@@ -176,6 +176,24 @@ def test_styles_are_mixed_for_their_share_by_key_alone_and_padding_stays_zero():
     torch.testing.assert_close(padded[:, :15], mixing.keyed(x[:, :15], None, keys))
 
 
+def test_styles_are_those_of_utterances_of_the_same_label():
+    labels = torch.arange(40) % 3
+    # A band's mean tells which utterance a style is from, and with that its label.
+    utterances = [torch.randn(50, 12) * 0.01 + 10.0 * i for i in range(40)]
+    mixing = StyleMixing(1.0).fit(utterances, [*labels])
+    x, keys = torch.zeros(500, 20, 12), utterance_keys(torch.arange(500), epoch=0, seed=0)
+    targets = torch.arange(500) % 3
+    partners = mixing._partners(uniform(keys, 0, 1)[:, 0], targets)
+    numbers = (mixing.styles[partners, 0, 0] / 10.0).round().long()
+    assert torch.equal(labels[numbers], targets)
+    assert len(numbers.unique()) == 40
+    order = torch.tensor([7, 3, 350])
+    mixed = mixing.keyed(x, None, keys, targets)
+    torch.testing.assert_close(mixing.keyed(x[order], None, keys[order], targets[order]), mixed[order])
+    with pytest.raises(ValueError, match="give the targets"):
+        mixing.keyed(x, None, keys)
+
+
 def test_silence_takes_over_a_style_without_blowing_up():
     mixing = StyleMixing(1.0).fit([torch.randn(50, 12)])
     mixed = mixing.keyed(torch.zeros(3, 20, 12), None, utterance_keys(torch.arange(3), 0, 0))

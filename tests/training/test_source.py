@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 from satn_fast import SourceModel
 from satn_fast.training import (
     FeatureDataset,
+    StyleMixing,
     TrainingOptions,
     batches,
     phoneme_error_rate,
@@ -83,6 +84,12 @@ def test_autoencoder_rebuilds_what_it_hears():
         wanted = model.encoder.normalization(batch.features, batch.lengths)
         error = (model(batch.features, batch.lengths) - wanted).square().mean()  # all utterances are equally long
     assert float(error) == pytest.approx(min(errors), rel=1e-4)
+
+
+def test_source_tasks_mix_the_styles_of_all_utterances():
+    options = TrainingOptions(epochs=1, batch_size=8, augmentation=(StyleMixing(0.5),))
+    assert train_source(small_config(), ("a", "b"), symbols(16, 0), symbols(8, 1), options).history
+    assert train_autoencoder(small_config(), symbols(16, 0), symbols(8, 1), options).history
 
 
 def test_untrained_and_silent_models_have_defined_error_rates():
