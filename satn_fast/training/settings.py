@@ -47,7 +47,7 @@ _STYLE_MIXING = Help(
     DATA,
 )
 _STEPS = Help(
-    "Steps in all; by default by the number of training utterances (2000 for 450), for train. An epoch is then about"
+    "Steps in all; by default by the number of training utterances (3000 for 450), for train. An epoch is then about"
     " 250 steps: after each come validation and a checkpoint.",
     TRAINING,
 )
