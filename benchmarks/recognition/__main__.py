@@ -11,6 +11,7 @@ from typing import Annotated, Any, get_type_hints
 import typer
 
 from benchmarks.recognition.baselines import BASELINES
+from benchmarks.recognition.exported import measure_exported
 from benchmarks.recognition.kept import DECIDED, RESULTS, Record, read_all, run_baseline, run_ours
 from benchmarks.recognition.protocols import Prepared, choose_protocol, prepare, read_protocols
 from benchmarks.recognition.tables import draw_confusions, protocol_table, render
@@ -81,6 +82,34 @@ def baselines(
     with progress_bars() as bars:
         _run_baselines(prepared, folder, kept, partial(bar, bars))
     _show(read_all(kept, protocol))
+
+
+@app.command()
+def exported(
+    protocol: PROTOCOL,
+    corpora: CORPORA,
+    name: Annotated[str, typer.Option(help="Of the settings that were trained.")] = "defaults",
+    seed: Annotated[int, typer.Option(help="Of the trainings.")] = 0,
+    folder: FOLDER = Path("runs/recognition"),
+    kept: KEPT = RESULTS,
+) -> None:
+    """Exports the model of every fold to int8, and evaluates the files on the fold: UA, size and time.
+
+    **Example**
+
+        python -m benchmarks.recognition exported ravdess-reslstm --corpora CORPORA
+    """
+    prepared = _prepared(protocol, corpora, folder, False)
+    with progress_bars() as bars:
+        record = measure_exported(
+            prepared, name, seed=seed, folder=folder / protocol, results=kept, start=partial(bar, bars)
+        )
+    shown = results("file", "KB", "UA %", "decides alike", "ms")
+    shown.add_row("checkpoint", "", f"{100 * record['ua']:.1f}", "", "")
+    for file in record["files"]:
+        figures = (f"{100 * file['ua']:.1f}", f"{100 * file['agreement']:.1f} %", f"{file['milliseconds']:.2f}")
+        shown.add_row(file["name"], f"{file['bytes'] / 1024:.0f}", *figures)
+    output.print(shown)
 
 
 @app.command("table")

@@ -20,6 +20,7 @@ from benchmarks.recognition.protocols import Prepared, ProtocolError
 from satn_fast import SATN
 from satn_fast.evaluation import Predictions, join, read_predictions, summarise, ua_interval
 from satn_fast.files import atomic_write
+from satn_fast.training.options import default_steps
 from satn_fast.training.recipes import train
 from satn_fast.training.run import describe_data, describe_software
 from satn_fast.training.settings import EmotionSettings
@@ -145,7 +146,8 @@ def run_ours(
         "notes": [_HEARD_TESTED] if changes.get("normalization") == "speaker" else [],
         "parameters": None,
         "changes": dict(changes),
-        "settings": {name: value for name, value in every.items() if name not in (*DECIDED, *_FREE)},
+        "settings": {name: value for name, value in every.items() if name not in (*DECIDED, *_FREE)}
+        | {"default_steps": default_steps(len(prepared.utterances))},
         "data": _data(prepared),
     }
     record = read(path)
@@ -192,7 +194,7 @@ def _keep(
         "ua": over_seeds(trainings),
         "ua_interval": ua_interval(predictions).as_dict() | {"seeds": len(set(predictions.seeds))},
         "date": datetime.now(UTC).date().isoformat(),
-        **_software(),
+        **described_software(),
         "trainings": trainings,
     }
     with atomic_write(path) as temporary:
@@ -256,7 +258,8 @@ def _data(prepared: Prepared) -> Record:
     return {name: found[name] for name in ("sha256", "utterances")}
 
 
-def _software() -> Record:
+def described_software() -> Record:
+    """Versions, commit, machine and command, without this machine's folders."""
     found = describe_software()
     found["command"] = ["python", "-m", "benchmarks.recognition", *without_places(found.pop("arguments", sys.argv[1:]))]
     found["versions"] |= {name: importlib.metadata.version(name) for name in _PACKAGES if _is_there(name)}

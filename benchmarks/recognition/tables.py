@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from benchmarks.markdown import table
+from benchmarks.recognition.exported import read_exported
 from benchmarks.recognition.kept import Record, confusion_of, read_all
 from benchmarks.recognition.protocols import CHOSEN, Protocol, Published
 from satn_fast.files import atomic_write
@@ -12,6 +13,7 @@ from satn_fast.report.plots import confusion_matrix
 
 MARKED = re.compile(r"(<!-- recognition: ([\w-]+) -->\n).*?(<!-- end of recognition -->)", re.DOTALL)
 COLUMNS = ("", "UA %", "95 % interval", "trainings", "parameters", "to know")
+FILES = ("int8 file", "KB", "UA %", "checkpoint's UA %", "decides alike", "ms")
 
 
 def render(document: Path, protocols: Mapping[str, Protocol], results: Path) -> list[str]:
@@ -48,7 +50,28 @@ def protocol_table(protocol: Protocol, results: Path) -> list[str]:
     shuffled = [_row(record) for record in kept if not record["comparable"]]
     published = [_published(one) for one in protocol.published]
     role = "settings were chosen on it" if protocol.settings == CHOSEN else "nothing was chosen on it"
-    return ["", f"{protocol.title}; {role}.", "", *table(COLUMNS, [*comparable, *published, *shuffled]), ""]
+    rows = table(COLUMNS, [*comparable, *published, *shuffled])
+    titles = {record["variant"]: record["title"] for record in kept}
+    files = [line for record in read_exported(results, protocol.name) for line in _files(record, titles)]
+    return ["", f"{protocol.title}; {role}.", "", *rows, *files, ""]
+
+
+def _files(record: Record, titles: Mapping[str, str]) -> list[str]:
+    """What is known of the int8 files of one variant."""
+    rows = [
+        [
+            f"`{file['name']}`",
+            f"{file['bytes'] / 1024:.0f}",
+            f"{100 * file['ua']:.1f}",
+            f"{100 * record['ua']:.1f}",
+            f"{100 * file['agreement']:.1f} %",
+            f"{file['milliseconds']:.2f}",
+        ]
+        for file in record["files"]
+    ]
+    title = titles.get(record["variant"], record["variant"])
+    about = f"{title}, seed {record['seed']}, all folds; {record['seconds']:g} s of speech on one thread:"
+    return ["", about, "", *table(FILES, rows)]
 
 
 def _row(record: Record) -> list[str]:

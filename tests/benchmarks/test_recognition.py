@@ -13,11 +13,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+import torch
 
 from benchmarks.recognition import functionals as functionals_module
 from benchmarks.recognition import kept as kept_module
 from benchmarks.recognition.__main__ import main, read_changes
 from benchmarks.recognition.baselines import BASELINES, Baseline, C, cross_validate
+from benchmarks.recognition.exported import measure_exported, read_exported
 from benchmarks.recognition.functionals import functionals
 from benchmarks.recognition.kept import confusion_of, read, read_all, run_baseline, run_ours
 from benchmarks.recognition.protocols import (
@@ -29,7 +31,7 @@ from benchmarks.recognition.protocols import (
     read_protocols,
 )
 from benchmarks.recognition.tables import draw_confusions, protocol_table, render
-from satn_fast import LogMel
+from satn_fast import SATN, LogMel, SATNConfig
 from satn_fast.audio import read_audio
 from satn_fast.data import SpeakerOverlapWarning, Utterance, read_folds
 from satn_fast.evaluation import Predictions, utterance_name, write_predictions
@@ -422,6 +424,28 @@ def test_tables_stand_between_the_comments_of_a_document(protocol, results, tmp_
     assert document.read_text() == first
     with pytest.raises(ValueError, match=r"results\.md: tones is no protocol; choose one of other"):
         render(document, {"other": protocol}, results)
+
+
+def test_int8_files_of_every_fold_are_evaluated_and_shown(protocol, prepared, results, tmp_path):
+    places = {"folder": tmp_path / "run", "results": results}
+    with pytest.raises(ProtocolError, match=r"seed-0.*: holds no model; run tones with this --output first"):
+        measure_exported(prepared, "small", seed=0, start=start, **places)
+    for number, speaker in enumerate(SPEAKERS):
+        torch.manual_seed(number)
+        model = SATN(SATNConfig.preset("micro", labels=LABELS)).eval()
+        model.save_pretrained(tmp_path / "run" / "small" / "seed-0" / speaker / "seed-0")
+    record = measure_exported(prepared, "small", seed=0, start=start, **places)
+    assert read_exported(results, "tones") == [record]
+    assert [file["name"] for file in record["files"]] == ["model.int8.onnx", "model.int8.tflite"]
+    for file in record["files"]:
+        assert file["agreement"] >= 0.75
+        assert abs(file["ua"] - record["ua"]) <= 1 - file["agreement"]
+        assert 10_000 < file["bytes"] < 200_000
+        assert file["milliseconds"] > 0
+    *_, about, _, head, _, onnx, tflite, _ = protocol_table(protocol, results)
+    assert about == "SATN, small, seed 0, all folds; 3 s of speech on one thread:"
+    assert head.startswith("| int8 file | KB | UA % |")
+    assert (onnx.split("|")[1].strip(), tflite.split("|")[1].strip()) == ("`model.int8.onnx`", "`model.int8.tflite`")
 
 
 def test_confusions_are_drawn(protocol, results, tmp_path):
