@@ -43,7 +43,7 @@ _EQUALIZER = Help(
 )
 _STYLE_MIXING = Help(
     "Other voices and rooms: this share of the utterances takes over something of the mean and the deviation of each"
-    " band of another utterance (MixStyle).",
+    " band of another utterance, for train of one with its label (MixStyle).",
     DATA,
 )
 _STEPS = Help(
