@@ -265,7 +265,7 @@ class StyleMixing:
 
     Attributes:
         share: Of the utterances, whose style is mixed.
-        styles: (N, 2, n_bands) mean and deviation of every training utterance, by label; `None` before `fit`.
+        styles: (N, 2, n_bands) mean and deviation of what is trained on, by label; `None` before `fit`.
         places: (n_labels, 2) where the styles of each label begin, and how many they are; `None` without labels.
 
     Raises:
@@ -286,14 +286,27 @@ class StyleMixing:
         if not 0 <= self.share <= 1:
             raise ValueError(f"share is {self.share}; give a share in [0, 1]")
 
-    def fit(self, utterances: Sequence[Tensor], targets: Sequence[Tensor] | None = None) -> Self:
-        """The same with the styles of (T, F) features of those utterances, at least one, and their labels."""
+    def fit(
+        self,
+        utterances: Sequence[Tensor],
+        targets: Sequence[Tensor] | None = None,
+        n_frames: int | None = None,
+    ) -> Self:
+        """The same with the styles of training utterances.
+
+        Args:
+            utterances: (T, F) features of each, at least one.
+            targets: The label of each; `None` mixes styles of all.
+            n_frames: Frames of the crops that are trained on, whose styles are those of stretches as long: a whole
+                utterance has silence around it, and deviates more. `None` takes whole utterances.
+        """
         n_bands = utterances[0].shape[1] // FEATURE_ORDERS
-        each = [torch.stack(_style(x[None, :, :n_bands].float(), None)).squeeze(2).squeeze(1) for x in utterances]
-        styles = torch.stack(each)
+        each = [_styles_of_stretches(features[:, :n_bands].float(), n_frames) for features in utterances]
+        styles = torch.cat(each)
         if targets is None:
             return replace(self, styles=styles, places=None)
-        labels = torch.stack(list(targets)).to(styles.device)
+        counts_of_each = torch.tensor([len(one) for one in each], device=styles.device)
+        labels = torch.stack(list(targets)).to(styles.device).repeat_interleave(counts_of_each)
         counts = labels.bincount()
         places = torch.stack([counts.cumsum(0) - counts, counts], 1)
         return replace(self, styles=styles[labels.argsort(stable=True)], places=places)
@@ -335,6 +348,17 @@ class StyleMixing:
         return first + (drawn * count).long()
 
 
+def _styles_of_stretches(bands: Tensor, n_frames: int | None) -> Tensor:
+    """(n_stretches, 2, n_bands) styles of (T, n_bands), in stretches that overlap by about a half."""
+    if n_frames is None or len(bands) <= n_frames:
+        stretches = bands[None]
+    else:
+        last = len(bands) - n_frames
+        starts = torch.linspace(0, last, 1 + math.ceil(2 * last / n_frames)).long()
+        stretches = bands[starts[:, None] + torch.arange(n_frames)]
+    return torch.cat(_style(stretches, None), 1)
+
+
 def _style(bands: Tensor, lengths: Tensor | None) -> tuple[Tensor, Tensor]:
     """Mean and deviation over time of (B, T, n_bands), zeros in padded frames; (B, 1, n_bands) each."""
     if lengths is None:
@@ -349,10 +373,13 @@ def _style(bands: Tensor, lengths: Tensor | None) -> tuple[Tensor, Tensor]:
 
 
 def fitted(
-    augmentation: Sequence[Augmentation], utterances: Sequence[Tensor], labels: Sequence[Tensor] | None = None
+    augmentation: Sequence[Augmentation],
+    utterances: Sequence[Tensor],
+    labels: Sequence[Tensor] | None = None,
+    n_frames: int | None = None,
 ) -> list[Augmentation]:
-    """Augmentation with what it learns from (T, F) training utterances and their labels; most learns nothing."""
-    return [each.fit(utterances, labels) if isinstance(each, StyleMixing) else each for each in augmentation]
+    """Augmentation with what it learns from training utterances, see `StyleMixing.fit`; most learns nothing."""
+    return [each.fit(utterances, labels, n_frames) if isinstance(each, StyleMixing) else each for each in augmentation]
 
 
 def utterance_keys(indices: Tensor, epoch: int | Tensor, seed: int) -> Tensor:

@@ -177,7 +177,9 @@ def train_emotion(
     check_choice("class_weights", class_weights, CLASS_WEIGHTS)
     check_source(config, source, transfer)
     check_quantization_aware(quantization_aware, options)
-    options = replace(options, augmentation=fitted(options.augmentation, versions.features, versions.targets))
+    n_frames = crop_frames(config, options, versions.lengths)
+    augmentation = fitted(options.augmentation, versions.features, versions.targets_of_features, n_frames)
+    options = replace(options, augmentation=augmentation)
     model = with_seed(options.seed, lambda: SATN(config))
     model.encoder.normalization.fit(versions.features)
     if source is not None and transfer.initialises:
@@ -191,7 +193,7 @@ def train_emotion(
         transfer,
         quantization_aware,
         class_weights=weights,
-        crop_frames=crop_frames(config, options, versions.lengths),
+        crop_frames=n_frames,
     )
     return fit(task, model, versions, validation, hardware=hardware, folder=folder, progress=progress)
 

@@ -110,6 +110,11 @@ class Versions:
         """The target of each utterance to train on."""
         return [self.utterances.targets[number] for number in self.numbers.tolist()]
 
+    @property
+    def targets_of_features(self) -> list[Tensor]:
+        """The target of each of `features`."""
+        return self.targets * len(np.unique(self.versions))
+
     def _rows(self) -> list[int]:
         versions = np.unique(self.versions)
         rows: list[int] = (versions[:, None] * self.size + self.numbers[None]).reshape(-1).tolist()

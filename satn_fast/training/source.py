@@ -137,7 +137,7 @@ def train_source(
         )
     model = with_seed(options.seed, lambda: SourceModel(config, symbols, frames_per_score(config)))
     model.encoder.normalization.fit(versions.features)
-    task = CtcTask(model, _with_styles(options, versions))
+    task = CtcTask(model, _with_styles(options, versions, None))
     return fit(task, model, versions, validation, hardware=hardware, folder=folder, progress=progress)
 
 
@@ -170,12 +170,13 @@ def train_autoencoder(
     options = options.resolved(len(versions))
     model = with_seed(options.seed, lambda: AutoencoderModel(config))
     model.encoder.normalization.fit(versions.features)
-    task = AutoencoderTask(model, _with_styles(options, versions), crop_frames(config, options, versions.lengths))
+    n_frames = crop_frames(config, options, versions.lengths)
+    task = AutoencoderTask(model, _with_styles(options, versions, n_frames), n_frames)
     return fit(task, model, versions, validation, hardware=hardware, folder=folder, progress=progress)
 
 
-def _with_styles(options: TrainingOptions, versions: Versions) -> TrainingOptions:
-    return replace(options, augmentation=fitted(options.augmentation, versions.features))
+def _with_styles(options: TrainingOptions, versions: Versions, n_frames: int | None) -> TrainingOptions:
+    return replace(options, augmentation=fitted(options.augmentation, versions.features, n_frames=n_frames))
 
 
 @torch.no_grad()

@@ -194,6 +194,19 @@ def test_styles_are_those_of_utterances_of_the_same_label():
         mixing.keyed(x, None, keys)
 
 
+def test_styles_are_those_of_stretches_as_long_as_a_crop():
+    speech, silence = 10.0 + torch.randn(100, 12), torch.full((100, 12), -10.0)
+    utterance = torch.cat([silence, speech, silence])
+    whole = StyleMixing(1.0).fit([utterance]).styles
+    assert whole.shape == (1, 2, 4)
+    assert whole[:, 1].min() > 9  # silence and speech are far apart
+    styles = StyleMixing(1.0).fit([utterance, speech[:20]], [torch.tensor(1), torch.tensor(0)], n_frames=50)
+    assert styles.places.tolist() == [[0, 1], [1, 11]]
+    torch.testing.assert_close(styles.styles[0, 0], speech[:20, :4].mean(0))
+    torch.testing.assert_close(styles.styles[6, 0], utterance[125:175, :4].mean(0))
+    assert (styles.styles[:, 1] < 2).all(1).sum() >= 7
+
+
 def test_silence_takes_over_a_style_without_blowing_up():
     mixing = StyleMixing(1.0).fit([torch.randn(50, 12)])
     mixed = mixing.keyed(torch.zeros(3, 20, 12), None, utterance_keys(torch.arange(3), 0, 0))

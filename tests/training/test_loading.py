@@ -122,6 +122,12 @@ def test_what_is_drawn_of_an_utterance_does_not_depend_on_the_others():
     assert any(everybody[0, number] != everybody[1, number] for number in range(10))
 
 
+def test_every_version_has_the_target_of_its_utterance():
+    data = Versions(numbered(versions=3), 3, chosen=[4, 1], drawn=(0, 2))
+    assert [int(target) for target in data.targets_of_features] == [4, 1, 4, 1]
+    assert len(data.features) == 4
+
+
 def test_only_versions_that_are_asked_for_are_drawn():
     data = Versions(numbered(versions=3), 3, drawn=(1, 2))
     (epoch,) = loaded(data, TrainingOptions(epochs=1, batch_size=4), 15, 1)
