@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from satn_fast.config import FEATURE_ORDERS
+from satn_fast.config import FEATURE_ORDERS, LARGEST_LEVEL
 from satn_fast.frontend import LogMel
 
 if TYPE_CHECKING:
@@ -161,6 +161,14 @@ def _identity(utterance: Utterance) -> tuple[str, str, str, float, float]:
     )
 
 
+def level_so_far(bands: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(T, n_bands) to the level of the frames so far, (T, 1): see `satn_fast.reference.level_sums`."""
+    level = bands.mean(1, keepdims=True)
+    power = np.exp(level.clip(-LARGEST_LEVEL, LARGEST_LEVEL))
+    levels: NDArray[np.float64] = (power * level).cumsum(0) / power.cumsum(0)
+    return levels
+
+
 def _check_settings(calibration: Mapping[str, Any], model: Mapping[str, Any]) -> None:
     """Compares all parameters in effect, whether they were said or are those of the preset."""
     theirs, ours = (LogMel(**settings).describe() for settings in (calibration, model))
@@ -173,11 +181,17 @@ def _check_settings(calibration: Mapping[str, Any], model: Mapping[str, Any]) ->
 
 
 def _check_level(features: Sequence[Array], weights: FoldedSATN) -> None:
-    """Refuses features whose log-Mel bands are nowhere near those of the training."""
+    """Refuses features whose log-Mel bands are nowhere near those of the training.
+
+    Without their level, where the model removes it: how loud they are makes no difference then.
+    """
     if not weights.mean.any():
         return  # statistics that were never fitted
     n_mels = weights.config.n_features // FEATURE_ORDERS
-    mean = np.concatenate([array[:, :n_mels] for array in features]).mean(0, dtype=np.float64)
+    bands = [array[:, :n_mels].astype(np.float64) for array in features]
+    if weights.bands is not None:
+        bands = [each - level_so_far(each)[-1] for each in bands]
+    mean = np.concatenate(bands).mean(0)
     distance = float(np.median(np.abs(mean - weights.mean[:n_mels]) * weights.inverse_std[:n_mels]))
     if distance > _FOREIGN:
         raise ValueError(

@@ -73,9 +73,7 @@ def stream_state(config: SATNConfig) -> tuple[StateTensor, ...]:
     assert config.attention_window is not None
     states = [StateTensor("frames", (1,), "int64")]
     if has_feature_sum(config):
-        # Of all features, or of their level.
-        n_sums = config.n_features if config.normalization == "running" else 1
-        states.append(StateTensor("feature_sum", (1, 1, n_sums), "float64"))
+        states.append(StateTensor("feature_sum", (1, 1, config.running_sums), "float64"))
     for block in range(config.n_blocks):
         reach, width = (config.kernel_size - 1) * 2**block, config.channels
         for index, n_inputs in enumerate((config.n_features if block == 0 else width, width)):

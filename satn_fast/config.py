@@ -19,6 +19,10 @@ POOLING_LAYERS = ("last", "all")
 # What the network is fed: log-Mel bands with their deltas and delta-deltas, side by side.
 FEATURE_ORDERS = 3
 
+# Bounds of a frame's level where its power is taken, so that sums of powers stay finite in float32. The natural
+# logarithm of what 16 bits hold is within -16 and 30, decibels from full scale are mostly within.
+LARGEST_LEVEL = 60.0
+
 # Average speech that a running mean starts from, in seconds. With none, the source task of the demo was still at 93 %
 # phoneme errors where this reached 83 % (400 steps of 16 utterances, preset edge).
 RUNNING_PRIOR_SECONDS = 1.0
@@ -55,10 +59,11 @@ class SATNConfig:
         dropout: Probability of dropping a channel, for all frames of an utterance, while training.
         embedding_dropout: Probability of dropping a number of the pooled vector while training.
         normalization: `"global"` uses the feature statistics kept in the model. The others first remove something:
-            `"level"` the loudness of the utterance, one number, the mean over its frames and bands; `"utterance"` the
-            mean over its frames of every feature (neither is streamable); `"running_level"` and `"running"` the same
-            over the frames so far, the same offline and streaming. `"speaker"` expects features that were standardised
-            per speaker (`satn_fast.training.normalize_per_speaker`), for research on speakers who were recorded before.
+            `"level"` the loudness of the utterance, one number, the mean over its bands and, weighted by their power,
+            its frames; `"utterance"` the mean over its frames of every feature (neither is streamable);
+            `"running_level"` and `"running"` the same over the frames so far, the same offline and streaming.
+            `"speaker"` expects features that were standardised per speaker
+            (`satn_fast.training.normalize_per_speaker`), for research on speakers who were recorded before.
         front_end: Keyword arguments of `satn_fast.LogMel` that give the features this model expects.
 
     Raises:
@@ -135,6 +140,11 @@ class SATNConfig:
     def running_prior_frames(self) -> int:
         """Average frames that a running mean starts from."""
         return round(RUNNING_PRIOR_SECONDS / self.hop_seconds)
+
+    @property
+    def running_sums(self) -> int:
+        """Numbers that normalisation sums over the frames so far: of every feature, or two for their level."""
+        return {"running": self.n_features, "running_level": 2}.get(self.normalization, 0)
 
     @property
     def receptive_field(self) -> int:

@@ -21,7 +21,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from satn_fast.config import FEATURE_ORDERS, SATNConfig
+from satn_fast.config import FEATURE_ORDERS, LARGEST_LEVEL, SATNConfig
 from satn_fast.hub import PretrainedModel
 from satn_fast.kernels.attentive_pool.reference import attentive_pool
 from satn_fast.kernels.causal_conv1d.reference import causal_conv1d
@@ -62,16 +62,40 @@ class SATNOutput(NamedTuple):
     """(B, T) pooling weights, where asked for."""
 
 
+def level_sums(x: Tensor) -> Tensor:
+    """(B, T, F) features to the (B, T, 2) that add up to a level: weight times level, and weight, of a frame.
+
+    The weight is the frame's power, `exp(level)`, within bounds that keep sums finite.
+    """
+    level = x[..., : x.shape[-1] // FEATURE_ORDERS].mean(-1)
+    weight = level.clamp(-LARGEST_LEVEL, LARGEST_LEVEL).exp()
+    return torch.stack([weight * level, weight], -1)
+
+
+def level_of(sums: Tensor) -> Tensor:
+    """(..., 2) sums of `level_sums` to the level (..., 1); 0 where there is no frame."""
+    return sums[..., :1] / sums[..., 1:].clamp(min=torch.finfo(sums.dtype).tiny)
+
+
+def of_bands(level: Tensor, n_features: int) -> Tensor:
+    """(..., 1) level to the (..., F) that is removed: deltas have none."""
+    n_bands = n_features // FEATURE_ORDERS
+    return F.pad(level.expand(*level.shape[:-1], n_bands), (0, n_features - n_bands))
+
+
 class Normalization(nn.Module):
     """Centres and standardises every feature. (B, T, F) to (B, T, F).
 
     `(x - mean) / std` with statistics that are buffers, so they travel with the model. In between, `"utterance"`
-    removes the mean over the utterance of every feature, and `"level"` one number from all bands, their mean over the
-    utterance: how loud it is, which says more of the microphone than of the speaker. (Deltas have no level.)
-    `"running"` and `"running_level"` take the mean over the frames so far. They start as if `prior_frames` average
-    frames had been heard before: without them, the first frames would be compared with next to nothing (the idea is
-    that of Kaldi's online cepstral mean normalisation). `"speaker"` is `"global"` for features that come standardised
-    per speaker.
+    removes the mean over the utterance of every feature. Before, `"level"` removes one number from all bands: how loud
+    the utterance is, which says more of the microphone than of the speaker. (Deltas have no level.) It is the mean of
+    the frames' levels weighted by their power, `sum(exp(l) * l) / sum(exp(l))` with `l` the mean over the bands:
+    silence around speech does not change it, and another gain is removed altogether.
+
+    `"running"` and `"running_level"` take the frames so far. `"running"` starts as if `prior_frames` average frames had
+    been heard before: without them, the first frames would be compared with next to nothing (the idea is that of
+    Kaldi's online cepstral mean normalisation). `"speaker"` is `"global"` for features that come standardised per
+    speaker.
     """
 
     mean: Tensor
@@ -86,31 +110,30 @@ class Normalization(nn.Module):
 
     def forward(self, x: Tensor, lengths: Tensor | None = None) -> Tensor:
         """Normalises a batch; padded frames become zero."""
-        x = self.centre(zero_padded(x - self.mean, lengths), lengths) / self.std
-        return zero_padded(x, lengths)
-
-    def centre(self, x: Tensor, lengths: Tensor | None) -> Tensor:
-        """Removes the utterance's mean or level, the running ones, or nothing. Padding of `x` must be zero."""
-        if self.mode in ("global", "speaker"):
-            return x
         # Half precision cannot count to T.
         wide = x.to(torch.promote_types(x.dtype, torch.float32))
-        averaged = self.averaged(wide)
-        if self.mode in ("level", "utterance"):
-            n_frames = x.shape[1] if lengths is None else lengths.clamp(min=1)[:, None, None]
-            mean = averaged.sum(1, keepdim=True) / n_frames
+        if self.mode in ("level", "running_level"):
+            wide = zero_padded(wide, lengths)
+            centred = wide - self.level(wide, lengths) - self.mean
         else:
-            frames_so_far = torch.arange(1, x.shape[1] + 1, device=x.device)[:, None]
-            mean = averaged.cumsum(1) / (frames_so_far + self.prior_frames)
-        return (wide - mean).to(x.dtype)
+            centred = self.centre(zero_padded(wide - self.mean, lengths), lengths)
+        return zero_padded((centred / self.std).to(x.dtype), lengths)
 
-    def averaged(self, x: Tensor) -> Tensor:
-        """(B, T, F), the mean of which over frames is removed: the features, or their level in place of every band."""
-        if self.mode not in ("level", "running_level"):
-            return x
-        n_bands = x.shape[-1] // FEATURE_ORDERS
-        level = x[..., :n_bands].mean(-1, keepdim=True)
-        return torch.cat([level.expand(*level.shape[:-1], n_bands), torch.zeros_like(x[..., n_bands:])], -1)
+    def centre(self, x: Tensor, lengths: Tensor | None) -> Tensor:
+        """Removes the mean of the utterance, the running one, or nothing. Padding of `x` must be zero."""
+        if self.mode == "utterance":
+            n_frames = x.shape[1] if lengths is None else lengths.clamp(min=1)[:, None, None]
+            return x - x.sum(1, keepdim=True) / n_frames
+        if self.mode == "running":
+            frames_so_far = torch.arange(1, x.shape[1] + 1, device=x.device)[:, None]
+            return x - x.cumsum(1) / (frames_so_far + self.prior_frames)
+        return x
+
+    def level(self, x: Tensor, lengths: Tensor | None) -> Tensor:
+        """What is removed of every feature, (B, 1, F), or (B, T, F) with `"running_level"`: deltas have no level."""
+        sums = zero_padded(level_sums(x), lengths)
+        sums = sums.sum(1, keepdim=True) if self.mode == "level" else sums.cumsum(1)
+        return of_bands(level_of(sums), x.shape[-1])
 
     @torch.no_grad()
     def fit(self, utterances: Sequence[Tensor]) -> None:
@@ -125,9 +148,11 @@ class Normalization(nn.Module):
         n_frames = sum(len(features) for features in utterances)
         if not n_frames:
             raise ValueError("utterances holds no frame; give at least one utterance longer than a window")
-        mean = torch.stack([features.double().sum(0) for features in utterances]).sum(0) / n_frames
-        centred = (self.centre((features.double() - mean)[None], None) for features in utterances)
-        variance = torch.stack([x.square().sum((0, 1)) for x in centred]).sum(0) / n_frames
+        has_level = self.mode in ("level", "running_level")
+        wide = [features.double()[None] for features in utterances if len(features)]
+        heard = [x - self.level(x, None) if has_level else x for x in wide]
+        mean = torch.stack([x.sum((0, 1)) for x in heard]).sum(0) / n_frames
+        variance = torch.stack([self.centre(x - mean, None).square().sum((0, 1)) for x in heard]).sum(0) / n_frames
         self.mean.copy_(mean)
         self.std.copy_(variance.sqrt().clamp(min=SMALLEST_STD))
 

@@ -37,8 +37,8 @@ class StreamState(NamedTuple):
     frames: Tensor
     """(B,) int64, frames heard."""
     feature_sum: Tensor
-    """(B, F) float64, sum of all frames, or of their levels (centred on the model's mean); zero unless normalisation is
-    "running" or "running_level"."""
+    """With normalisation "running" the sum of all frames so far (centred on the model's mean), (B, F) float64; with
+    "running_level" what adds up to their level, (B, 2); else (B, 0)."""
     convolutions: tuple[Tensor, ...]
     """(B, (K-1) * dilation, Cin) for each convolution, two per block: its last input frames, zero before the start."""
     keys: Tensor
@@ -87,7 +87,7 @@ def initial_state(
 
     return StreamState(
         frames=like.new_zeros(batch_size, dtype=torch.int64),
-        feature_sum=sums(config.n_features),
+        feature_sum=sums(config.running_sums),
         convolutions=tuple(zeros(*shape) for shape in _history_shapes(config)),
         keys=zeros(window - 1, config.n_heads, config.head_size),
         values=zeros(window - 1, config.n_heads, config.head_size),
@@ -138,15 +138,23 @@ def stream_step(
 def _normalize(
     normalization: reference.Normalization, chunk: Tensor, state: StreamState, lengths: Tensor | None
 ) -> tuple[Tensor, Tensor]:
-    """Normalised (B, c, F) frames and the new sum of all frames (B, F)."""
-    x = zero_padded(chunk - normalization.mean, lengths)
+    """Normalised (B, c, F) frames and the new sums."""
+    chunk = zero_padded(chunk, lengths)
+    centred = zero_padded(chunk - normalization.mean, lengths)
     if normalization.mode == "global":
-        return x / normalization.std, state.feature_sum
-    sums = state.feature_sum[:, None] + normalization.averaged(x).to(state.feature_sum.dtype).cumsum(1)
-    heard = state.frames[:, None] + torch.arange(1, x.shape[1] + 1, device=x.device)
-    mean = sums / (heard + normalization.prior_frames)[..., None]
-    # Padded frames stand at the end and add zero. A view would keep the whole chunk alive.
-    return (x - mean.to(x.dtype)) / normalization.std, sums[:, -1].clone()
+        return centred / normalization.std, state.feature_sum
+    levels = normalization.mode == "running_level"
+    # Padded frames stand at the end and add zero.
+    added = zero_padded(reference.level_sums(chunk) if levels else centred, lengths)
+    sums = state.feature_sum[:, None] + added.to(state.feature_sum.dtype).cumsum(1)
+    if levels:
+        removed = reference.of_bands(reference.level_of(sums), chunk.shape[-1])
+    else:
+        heard = state.frames[:, None] + torch.arange(1, chunk.shape[1] + 1, device=chunk.device)
+        removed = sums / (heard + normalization.prior_frames)[..., None]
+    x = (centred - removed.to(chunk.dtype)) / normalization.std
+    # A view would keep the whole chunk alive.
+    return zero_padded(x, lengths), sums[:, -1].clone()
 
 
 def _convolve(

@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from satn_fast import reference
 from satn_fast.config import STREAMABLE_NORMALIZATIONS, SATNConfig
-from satn_fast.export.calibration import checked_calibration
+from satn_fast.export.calibration import checked_calibration, level_so_far
 from satn_fast.export.metadata import ENTRY, Metadata
 from satn_fast.export.micro.graph import Graph, Values
 from satn_fast.export.micro.host import ENTRY as TABLES_ENTRY
@@ -168,12 +168,11 @@ def _calibration(features: Sequence[Array], chunk_frames: int) -> list[Array]:
 
 def _normalised(features: Array, weights: FoldedSATN) -> Array:
     x, config = features.astype(np.float64) - weights.mean, weights.config
-    frames = np.arange(1, len(x) + 1)[:, None] + config.running_prior_frames
     if config.normalization == "running":
-        x -= x.cumsum(0) / frames
+        x -= x.cumsum(0) / (np.arange(1, len(x) + 1)[:, None] + config.running_prior_frames)
     elif config.normalization == "running_level":
-        bands = x[:, : n_bands(config)]
-        bands -= bands.mean(1, keepdims=True).cumsum(0) / frames
+        bands = slice(n_bands(config))
+        x[:, bands] -= level_so_far(features[:, bands].astype(np.float64))
     normalised: Array = (x * weights.inverse_std).astype(np.float32)
     return normalised
 

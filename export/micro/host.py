@@ -9,11 +9,13 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from satn_fast.config import FEATURE_ORDERS, SATNConfig
+from satn_fast.config import FEATURE_ORDERS, LARGEST_LEVEL, SATNConfig
 from satn_fast.export.errors import ExportError
 
 Array = NDArray[np.float32]
 Int8 = NDArray[np.int8]
+
+_LARGEST_LEVEL = np.float32(LARGEST_LEVEL)
 
 # The entry of the file's metadata that holds `HostTables`: (2, F) float32, little-endian.
 ENTRY = "satn_fast.features"
@@ -27,7 +29,7 @@ def n_bands(config: SATNConfig) -> int:
 class HostTables(NamedTuple):
     """Features become the model's input by `(feature - mean - running mean) * factor`, rounded, plus the zero point.
 
-    With normalisation "running_level" the running mean is one number, that of all bands, and deltas have none.
+    With normalisation "running_level" the running mean is one number, the level of all bands, and deltas have none.
     """
 
     mean: Array
@@ -75,7 +77,7 @@ class Host:
         """Begins a new utterance."""
         self._frames = 0
         self._running_mean = np.zeros_like(self._tables.mean)
-        self._running_level = np.float32(0)
+        self._running_level = self._power = np.float32(0)
 
     def quantized(self, features: Array) -> Int8:
         """(T, F) features of the next frames to (T, F) int8.
@@ -84,15 +86,18 @@ class Host:
         in a long stream where a sum would.
         """
         normalised = features - self._tables.mean
+        n_bands = self._n_bands
         if self._normalization == "running":
             for row in normalised:
                 self._running_mean += (row - self._running_mean) / self._frames_with_next()
                 row -= self._running_mean
         elif self._normalization == "running_level":
-            for bands in normalised[:, : self._n_bands]:
+            for heard, bands in zip(features[:, :n_bands], normalised[:, :n_bands], strict=True):
                 # A sum from left to right, as in C; that of numpy is in pairs.
-                level = bands.cumsum()[-1] / np.float32(self._n_bands)
-                self._running_level += (level - self._running_level) / self._frames_with_next()
+                level = heard.cumsum()[-1] / np.float32(n_bands)
+                power = _exp(np.clip(level, -_LARGEST_LEVEL, _LARGEST_LEVEL))
+                self._power += power
+                self._running_level += (level - self._running_level) * (power / self._power)
                 bands -= self._running_level
         integers = np.rint(normalised * self._tables.factor) + self._zero_point
         result: Int8 = np.clip(integers, -128, 127).astype(np.int8)
@@ -102,3 +107,14 @@ class Host:
         """Frames so far, and the next one, and those that the mean started from."""
         self._frames += 1
         return np.float32(self._frames + self._prior_frames)
+
+
+def _exp(x: np.float32) -> np.float32:
+    """The exponential to 3e-6 of itself, as `satn_host.c` has it: those of libraries differ in the last bit."""
+    n = np.rint(x * np.float32(1.44269504))
+    r = x - n * np.float32(0.693145752) - n * np.float32(1.42860677e-6)
+    p = np.float32(1 / 120)
+    for coefficient in (1 / 24, 1 / 6, 1 / 2, 1.0, 1.0):
+        p = np.float32(coefficient) + r * p
+    result: np.float32 = np.ldexp(p, int(n))
+    return result

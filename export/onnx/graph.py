@@ -8,7 +8,7 @@ import onnx
 from numpy.typing import ArrayLike, NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from satn_fast.config import SATNConfig
+from satn_fast.config import LARGEST_LEVEL, SATNConfig
 from satn_fast.export.tiles import Tiles
 from satn_fast.export.weights import Attention, Block, Convolution, Dense, FoldedSATN
 from satn_fast.kernels.attentive_pool import DEVIATION_FLOOR
@@ -174,41 +174,61 @@ def _normalization(graph: GraphBuilder, features: str, weights: FoldedSATN, n_fr
     """(B, T, F) features to normalised (B, T, F)."""
     mode = weights.config.normalization
     x = graph.node("Sub", [features, graph.constant("mean", weights.mean)], "shifted")
-    if mode in ("utterance", "level"):
-        x = without_mean(graph, x, _utterance_mean(graph, averaged(graph, x, weights), batch), weights)
-    elif mode in ("running", "running_level"):
+    if mode == "level":
+        x = without_level(graph, x, _utterance_sum(graph, level_sums(graph, features, weights), batch), weights)
+    elif mode == "running_level":
+        sums = graph.node("CumSum", [level_sums(graph, features, weights), time_axis(graph)], "running_sums")
+        x = without_level(graph, x, sums, weights)
+    elif mode == "utterance":
+        x = graph.node("Sub", [x, _utterance_mean(graph, x, batch)], "centred")
+    elif mode == "running":
         frame = graph.node("Cast", [count(graph, n_frames, "frame", [1])], "frame_as_float", to=TensorProto.FLOAT)
         start = graph.constant("first_divisor", 1.0 + weights.config.running_prior_frames)
         divisor = graph.node("Add", [frame, start], "frames_so_far")
-        axis = graph.constant("time_axis", 1, np.int64)
-        total = graph.node("CumSum", [averaged(graph, x, weights), axis], "running_sum")
-        x = without_mean(graph, x, graph.node("Div", [total, divisor], "running_mean"), weights)
+        total = graph.node("CumSum", [x, time_axis(graph)], "running_sum")
+        x = graph.node("Sub", [x, graph.node("Div", [total, divisor], "running_mean")], "centred")
     return graph.node("Mul", [x, graph.constant("inverse_std", weights.inverse_std)], "normalised")
 
 
-def averaged(graph: GraphBuilder, x: str, weights: FoldedSATN) -> str:
-    """(B, T, F), the mean of which over frames is removed: the features, or their level (B, T, 1)."""
-    if weights.bands is None:
-        return x
-    band_mean = weights.bands[:, None] / weights.bands.sum()
-    return graph.node("MatMul", [x, graph.constant("band_mean", band_mean)], "level")
+def time_axis(graph: GraphBuilder) -> str:
+    """The axis of frames, as `CumSum` takes it."""
+    return graph.constant("time_axis", 1, np.int64)
 
 
-def without_mean(graph: GraphBuilder, x: str, mean: str, weights: FoldedSATN) -> str:
-    """Removes the mean of what `averaged` gave, a level from the bands only."""
-    if weights.bands is not None:
-        mean = graph.node("Mul", [mean, graph.constant("is_band", weights.bands)], "mean_level")
-    return graph.node("Sub", [x, mean], "centred")
+def level_sums(graph: GraphBuilder, features: str, weights: FoldedSATN) -> str:
+    """(B, T, F) features to the (B, T, 2) that add up to a level, see `satn_fast.reference.level_sums`."""
+    assert weights.bands is not None
+    of_bands = weights.bands[:, None] / weights.bands.sum()
+    level = graph.node("MatMul", [features, graph.constant("band_mean", of_bands)], "frame_level")
+    largest = graph.constant("largest_level", LARGEST_LEVEL)
+    smallest = graph.constant("smallest_level", -LARGEST_LEVEL)
+    power = graph.node("Exp", [graph.node("Clip", [level, smallest, largest], "bounded_level")], "frame_power")
+    return graph.node("Concat", [graph.node("Mul", [power, level], "level_power"), power], "level_sums", axis=2)
+
+
+def without_level(graph: GraphBuilder, x: str, sums: str, weights: FoldedSATN) -> str:
+    """Removes the level that the sums (B, n, 2) are of from the bands of (B, T, F)."""
+    assert weights.bands is not None
+    total, power = graph.node_with_outputs("Split", [sums], ["level_total", "power_total"], axis=2)
+    level = graph.node("Div", [total, power], "level")
+    removed = graph.node("Mul", [level, graph.constant("is_band", weights.bands)], "level_of_bands")
+    return graph.node("Sub", [x, removed], "centred")
+
+
+def _utterance_sum(graph: GraphBuilder, x: str, batch: Batch | None) -> str:
+    """(B, T, n) to (B, 1, n)."""
+    if batch is None:
+        return graph.node("ReduceSum", [x, graph.integers(1)], "utterance_sum")
+    return graph.node("MatMul", [batch.valid, x], "utterance_sum")
 
 
 def _utterance_mean(graph: GraphBuilder, x: str, batch: Batch | None) -> str:
     """(B, T, n) to (B, 1, n)."""
     if batch is None:
         return graph.node("ReduceMean", [x], "utterance_mean", axes=[1])
-    total = graph.node("MatMul", [batch.valid, x], "utterance_sum")
     lengths = graph.node("Cast", [batch.lengths], "lengths_as_float", to=TensorProto.FLOAT)
     divisor = graph.node("Unsqueeze", [lengths, graph.integer(2)], "frames_of_utterance")
-    return graph.node("Div", [total, divisor], "utterance_mean")
+    return graph.node("Div", [_utterance_sum(graph, x, batch), divisor], "utterance_mean")
 
 
 def tcn(

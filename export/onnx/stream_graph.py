@@ -14,17 +14,18 @@ from satn_fast.export.onnx.graph import (
     as_frames,
     attend_all,
     attention_output,
-    averaged,
     causal_convolution,
     count,
     deviation,
+    level_sums,
     linear,
     model_of,
     pooled_layers,
     pooling_scores,
     span,
     tcn,
-    without_mean,
+    time_axis,
+    without_level,
 )
 from satn_fast.export.stream_state import NEXT, has_feature_sum, history_name, stream_state
 from satn_fast.export.weights import Convolution, FoldedSATN
@@ -55,20 +56,27 @@ def _normalization(graph: GraphBuilder, weights: FoldedSATN, n_frames: str) -> s
     """(1, c, F) features to normalised (1, c, F)."""
     x = graph.node("Sub", ["features", graph.constant("mean", weights.mean)], "shifted")
     if has_feature_sum(weights.config):
-        heard = graph.node("Add", [count(graph, n_frames, "frame", [1]), "frames"], "frames_before")
-        divisor = graph.node("Cast", [heard], "frames_before_as_float", to=TensorProto.FLOAT)
-        start = graph.constant("first_divisor", 1.0 + weights.config.running_prior_frames)
-        divisor = graph.node("Add", [divisor, start], "frames_so_far")
-        in_chunk = graph.node(
-            "CumSum", [averaged(graph, x, weights), graph.constant("time_axis", 1, np.int64)], "chunk_sum"
-        )
+        levels = weights.bands is not None
+        added = level_sums(graph, "features", weights) if levels else x
+        in_chunk = graph.node("CumSum", [added, time_axis(graph)], "chunk_sum")
         before = graph.node("Cast", ["feature_sum"], "feature_sum_as_float", to=TensorProto.FLOAT)
         total = graph.node("Add", [in_chunk, before], "running_sum")
-        x = without_mean(graph, x, graph.node("Div", [total, divisor], "running_mean"), weights)
+        if levels:
+            x = without_level(graph, x, total, weights)
+        else:
+            x = graph.node("Sub", [x, _running_mean(graph, total, weights, n_frames)], "centred")
         last = graph.node("Slice", [in_chunk, *span(graph, -1, _END, 1)], "chunk_total")
         last = graph.node("Cast", [last], "chunk_total_as_double", to=TensorProto.DOUBLE)
         graph.node("Add", ["feature_sum", last], f"{NEXT}feature_sum")
     return graph.node("Mul", [x, graph.constant("inverse_std", weights.inverse_std)], "normalised")
+
+
+def _running_mean(graph: GraphBuilder, total: str, weights: FoldedSATN, n_frames: str) -> str:
+    """(1, c, F) sums to means of all frames so far and of those that a running mean starts from."""
+    heard = graph.node("Add", [count(graph, n_frames, "frame", [1]), "frames"], "frames_before")
+    divisor = graph.node("Cast", [heard], "frames_before_as_float", to=TensorProto.FLOAT)
+    start = graph.constant("first_divisor", 1.0 + weights.config.running_prior_frames)
+    return graph.node("Div", [total, graph.node("Add", [divisor, start], "frames_so_far")], "running_mean")
 
 
 def _convolution(graph: GraphBuilder, x: str, convolution: Convolution, name: str) -> str:

@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from satn_fast.config import LARGEST_LEVEL
 from satn_fast.export.tiles import Tiles
-from satn_fast.export.weights import Attention, Convolution, Dense, FoldedSATN
+from satn_fast.export.weights import Array, Attention, Convolution, Dense, FoldedSATN
 from satn_fast.kernels.attentive_pool import DEVIATION_FLOOR
 
 # A symbolic or eager TensorFlow tensor; the library has no types.
@@ -90,17 +91,26 @@ def forward(weights: FoldedSATN) -> Callable[[Tensor], dict[str, Tensor]]:
 
 def _normalization(features: Tensor, weights: FoldedSATN, frame: Tensor) -> Tensor:
     """(1, T, F) to normalised (1, T, F); `frame` is (T,) 0, 1, 2, ..."""
-    x, mode, bands = features - weights.mean, weights.config.normalization, weights.bands
-    averaged = x if bands is None else tf.matmul(x, bands[:, None] / bands.sum())
-    mean = None
-    if mode in ("level", "utterance"):
-        mean = tf.reduce_mean(averaged, 1, keepdims=True)
-    elif mode in ("running_level", "running"):
+    x, mode = features - weights.mean, weights.config.normalization
+    if mode in ("level", "running_level"):
+        x = x - _level(features, weights.bands, running=mode == "running_level")
+    elif mode == "utterance":
+        x = x - tf.reduce_mean(x, 1, keepdims=True)
+    elif mode == "running":
         divisor = tf.reshape(frame + (1.0 + weights.config.running_prior_frames), [1, -1, 1])
-        mean = tf.cumsum(averaged, 1) / divisor
-    if mean is not None:
-        x = x - (mean if bands is None else mean * bands)
+        x = x - tf.cumsum(x, 1) / divisor
     return x * weights.inverse_std
+
+
+def _level(features: Tensor, bands: Array | None, *, running: bool) -> Tensor:
+    """(1, T, F) to the level of the utterance, or so far, of its bands: see `satn_fast.reference.level_sums`."""
+    assert bands is not None
+    level = tf.matmul(features, bands[:, None] / bands.sum())
+    power = tf.exp(tf.clip_by_value(level, -LARGEST_LEVEL, LARGEST_LEVEL))
+    total = power * level
+    if running:
+        return tf.cumsum(total, 1) / tf.cumsum(power, 1) * bands
+    return tf.reduce_sum(total, 1, keepdims=True) / tf.reduce_sum(power, 1, keepdims=True) * bands
 
 
 def _convolution(x: Tensor, convolution: Convolution) -> Tensor:

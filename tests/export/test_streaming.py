@@ -91,7 +91,7 @@ def test_deviation_of_two_hours_frame_by_frame_in_a_state_of_constant_size(poole
     for frame in features:
         logits = stream.push(frame[None])
     assert {name: stream._state[name].shape for name in ("feature_sum", "weighted_sum", "weighted_squares")} == {
-        "feature_sum": (1, 1, 1),
+        "feature_sum": (1, 1, 2),
         "weighted_sum": (1, 128),
         "weighted_squares": (1, 128),
     }

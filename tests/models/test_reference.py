@@ -154,7 +154,7 @@ def test_fitted_features_have_zero_mean_and_unit_deviation(normalization):
     utterances = [5.0 + 3.0 * torch.randn(n, 3) + torch.randn(3) for n in (400, 150, 777)]
     normalization.fit(utterances)
     frames = torch.cat([normalization(x[None])[0] for x in utterances])
-    if "running" not in normalization.mode:  # a running mean lags behind
+    if normalization.mode != "running":  # which lags behind
         torch.testing.assert_close(frames.mean(0), torch.zeros(3), atol=1e-4, rtol=0)
     torch.testing.assert_close(frames.square().mean(0).sqrt(), torch.ones(3), atol=1e-4, rtol=0)
 
@@ -173,12 +173,25 @@ def test_level_takes_the_loudness_and_nothing_else():
     louder = x.clone()
     louder[..., :3] += 2.5
     level = reference.Normalization(9, "level").double()
-    torch.testing.assert_close(level(louder), level(x))
-    torch.testing.assert_close(level(x)[..., :3] - x[..., :3], (-x[..., :3].mean()).expand(1, 20, 3))
-    torch.testing.assert_close(level(x)[..., 3:], x[..., 3:])
     running = reference.Normalization(9, "running_level").double()
+    torch.testing.assert_close(level(louder), level(x))
+    torch.testing.assert_close(running(louder), running(x))
+    of_frames = x[0, :, :3].mean(1)
+    expected = (of_frames * of_frames.exp()).sum() / of_frames.exp().sum()
+    torch.testing.assert_close(x[..., :3] - level(x)[..., :3], expected.expand(1, 20, 3))
+    torch.testing.assert_close(level(x)[..., 3:], x[..., 3:])
     torch.testing.assert_close(running(x)[:, -1], level(x)[:, -1])
     torch.testing.assert_close(running(x)[:, :7], running(x[:, :7]))
+
+
+@pytest.mark.parametrize("mode", ["level", "running_level"])
+def test_silence_has_no_part_in_the_level(mode):
+    speech, silence = torch.randn(1, 20, 3), torch.full((1, 30, 3), -20.0)
+    normalization = reference.Normalization(3, mode)
+    together = normalization(torch.cat([silence, speech, silence], 1))[:, 30:50]
+    torch.testing.assert_close(together, normalization(speech), atol=1e-4, rtol=0)
+    for loudness in (-1e4, 1e4):  # finite beyond what any recording has
+        assert torch.isfinite(normalization(torch.full((1, 500, 3), loudness))).all()
 
 
 def test_statistics_of_all_layers_are_their_means_and_deviations():

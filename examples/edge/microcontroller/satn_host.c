@@ -17,20 +17,35 @@ static int8_t to_int8(float value) {
 static float level_of(const float *features) {
   float sum = 0.0F;
   for (int i = 0; i < SATN_MODEL_BANDS; ++i) {
-    sum += features[i] - satn_model_mean[i];
+    sum += features[i];
   }
   return sum / (float)SATN_MODEL_BANDS;
+}
+
+/* The exponential to 3e-6 of itself; that of libraries differs in the last bit. */
+static float exponential(float x) {
+  const float n = rintf(x * 1.44269504F);
+  const float r = x - n * 0.693145752F - n * 1.42860677e-6F;
+  const float p = 1.0F + r * (1.0F + r * (0.5F + r * (1.0F / 6.0F + r * (1.0F / 24.0F + r * (1.0F / 120.0F)))));
+  return ldexpf(p, (int)n);
+}
+
+/* Moves the running level towards that of a frame, by the frame's share in the power of all frames. */
+static void hear_level(satn_host *host, float level) {
+  const float largest = SATN_MODEL_LARGEST_LEVEL;
+  const float power = exponential(level < -largest ? -largest : level > largest ? largest : level);
+  host->power += power;
+  host->running_level += (level - host->running_level) * (power / host->power);
 }
 #endif
 
 void satn_host_quantize(satn_host *host, const float *features, int8_t *quantized) {
   /* A stream of 497 days stays at the last share, and does not begin anew. */
   host->frames += host->frames < UINT32_MAX - SATN_MODEL_PRIOR_FRAMES;
-#if SATN_MODEL_RUNNING_LEVEL || SATN_MODEL_RUNNING_NORMALIZATION
+#if SATN_MODEL_RUNNING_NORMALIZATION
   const float frames = (float)(host->frames + SATN_MODEL_PRIOR_FRAMES);
-#endif
-#if SATN_MODEL_RUNNING_LEVEL
-  host->running_level += (level_of(features) - host->running_level) / frames;
+#elif SATN_MODEL_RUNNING_LEVEL
+  hear_level(host, level_of(features));
 #endif
   for (int i = 0; i < SATN_MODEL_FEATURES; ++i) {
     float x = features[i] - satn_model_mean[i];
