@@ -51,11 +51,6 @@ def update_frames(config: SATNConfig) -> int:
     return max(1, round(UPDATE_SECONDS / config.hop_seconds))
 
 
-def has_feature_sum(config: SATNConfig) -> bool:
-    """Whether normalisation needs to know all frames so far."""
-    return config.normalization in ("running", "running_level")
-
-
 def history_name(convolution: str) -> str:
     """Name of the state tensor that holds a convolution's last input frames."""
     return f"{convolution}_history"
@@ -72,7 +67,7 @@ def stream_state(config: SATNConfig) -> tuple[StateTensor, ...]:
     """
     assert config.attention_window is not None
     states = [StateTensor("frames", (1,), "int64")]
-    if has_feature_sum(config):
+    if config.running_sums:
         states.append(StateTensor("feature_sum", (1, 1, config.running_sums), "float64"))
     for block in range(config.n_blocks):
         reach, width = (config.kernel_size - 1) * 2**block, config.channels

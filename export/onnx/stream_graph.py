@@ -27,7 +27,7 @@ from satn_fast.export.onnx.graph import (
     time_axis,
     without_level,
 )
-from satn_fast.export.stream_state import NEXT, has_feature_sum, history_name, stream_state
+from satn_fast.export.stream_state import NEXT, history_name, stream_state
 from satn_fast.export.weights import Convolution, FoldedSATN
 
 _END = int(np.iinfo(np.int64).max)
@@ -55,7 +55,7 @@ def build_step(weights: FoldedSATN) -> onnx.ModelProto:
 def _normalization(graph: GraphBuilder, weights: FoldedSATN, n_frames: str) -> str:
     """(1, c, F) features to normalised (1, c, F)."""
     x = graph.node("Sub", ["features", graph.constant("mean", weights.mean)], "shifted")
-    if has_feature_sum(weights.config):
+    if weights.config.running_sums:
         levels = weights.bands is not None
         added = level_sums(graph, "features", weights) if levels else x
         in_chunk = graph.node("CumSum", [added, time_axis(graph)], "chunk_sum")

@@ -327,7 +327,7 @@ class StyleMixing:
             raise ValueError("there are no styles to mix; call fit with the training utterances first")
         chosen, partner, place = uniform(keys.to(features.device), _DRAWS_OF_STYLE, 3).unbind(1)
         kept = torch.where(chosen < self.share, torch.sin(0.5 * math.pi * place).square(), 1.0)[:, None, None]
-        other = self.styles.to(features)[self._partners(partner, targets)]
+        other = self.styles[self._partners(partner, targets).to(self.styles.device)].to(features)
         other_mean, other_deviation = other[:, :1], other[:, 1:]
         mean, deviation = _style(features[..., : other.shape[2]], lengths)
         scale = kept + (1.0 - kept) * other_deviation / deviation
