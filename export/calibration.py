@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from satn_fast.config import FEATURE_ORDERS, LARGEST_LEVEL
+from satn_fast.config import FEATURE_ORDERS, LARGEST_LEVEL, LOUDNESS_EXPONENT
 from satn_fast.frontend import LogMel
 
 if TYPE_CHECKING:
@@ -164,8 +164,8 @@ def _identity(utterance: Utterance) -> tuple[str, str, str, float, float]:
 def level_so_far(bands: NDArray[np.float64]) -> NDArray[np.float64]:
     """(T, n_bands) to the level of the frames so far, (T, 1): see `satn_fast.reference.level_sums`."""
     level = bands.mean(1, keepdims=True)
-    power = np.exp(level.clip(-LARGEST_LEVEL, LARGEST_LEVEL))
-    levels: NDArray[np.float64] = (power * level).cumsum(0) / power.cumsum(0)
+    loudness = np.exp(LOUDNESS_EXPONENT * level.clip(-LARGEST_LEVEL, LARGEST_LEVEL))
+    levels: NDArray[np.float64] = (loudness * level).cumsum(0) / loudness.cumsum(0)
     return levels
 
 

@@ -19,8 +19,12 @@ POOLING_LAYERS = ("last", "all")
 # What the network is fed: log-Mel bands with their deltas and delta-deltas, side by side.
 FEATURE_ORDERS = 3
 
-# Bounds of a frame's level where its power is taken, so that sums of powers stay finite in float32. The natural
-# logarithm of what 16 bits hold is within -16 and 30, decibels from full scale are mostly within.
+# Power to loudness (Stevens 1955, "The measurement of loudness"): ten decibels more are twice as loud. Frames weighted by
+# their power instead, an utterance's level is that of a few peaks, and RAVDESS is recognised worse (`docs/results.md`).
+LOUDNESS_EXPONENT = 0.3
+
+# Bounds of a frame's level where its loudness is taken, so that sums stay finite in float32 whatever the features. The
+# natural logarithm of what 16 bits hold is within -16 and 30, decibels from full scale are mostly within.
 LARGEST_LEVEL = 60.0
 
 # Average speech that a running mean starts from, in seconds. With none, the source task of the demo was still at 93 %
@@ -59,7 +63,7 @@ class SATNConfig:
         dropout: Probability of dropping a channel, for all frames of an utterance, while training.
         embedding_dropout: Probability of dropping a number of the pooled vector while training.
         normalization: `"global"` uses the feature statistics kept in the model. The others first remove something:
-            `"level"` the loudness of the utterance, one number, the mean over its bands and, weighted by their power,
+            `"level"` the loudness of the utterance, one number, the mean over its bands and, weighted by their loudness,
             its frames; `"utterance"` the mean over its frames of every feature (neither is streamable);
             `"running_level"` and `"running"` the same over the frames so far, the same offline and streaming.
             `"speaker"` expects features that were standardised per speaker

@@ -21,7 +21,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from satn_fast.config import FEATURE_ORDERS, LARGEST_LEVEL, SATNConfig
+from satn_fast.config import FEATURE_ORDERS, LARGEST_LEVEL, LOUDNESS_EXPONENT, SATNConfig
 from satn_fast.hub import PretrainedModel
 from satn_fast.kernels.attentive_pool.reference import attentive_pool
 from satn_fast.kernels.causal_conv1d.reference import causal_conv1d
@@ -65,10 +65,10 @@ class SATNOutput(NamedTuple):
 def level_sums(x: Tensor) -> Tensor:
     """(B, T, F) features to the (B, T, 2) that add up to a level: weight times level, and weight, of a frame.
 
-    The weight is the frame's power, `exp(level)`, within bounds that keep sums finite.
+    The weight is the frame's loudness, `exp(0.3 level)`, within bounds that keep sums finite.
     """
     level = x[..., : x.shape[-1] // FEATURE_ORDERS].mean(-1)
-    weight = level.clamp(-LARGEST_LEVEL, LARGEST_LEVEL).exp()
+    weight = (LOUDNESS_EXPONENT * level.clamp(-LARGEST_LEVEL, LARGEST_LEVEL)).exp()
     return torch.stack([weight * level, weight], -1)
 
 
@@ -89,8 +89,8 @@ class Normalization(nn.Module):
     `(x - mean) / std` with statistics that are buffers, so they travel with the model. In between, `"utterance"`
     removes the mean over the utterance of every feature. Before, `"level"` removes one number from all bands: how loud
     the utterance is, which says more of the microphone than of the speaker. (Deltas have no level.) It is the mean of
-    the frames' levels weighted by their power, `sum(exp(l) * l) / sum(exp(l))` with `l` the mean over the bands:
-    silence around speech does not change it, and another gain is removed altogether.
+    the frames' levels weighted by their loudness, `sum(w * l) / sum(w)` with `l` the mean over the bands and
+    `w = exp(0.3 * l)`: silence around speech hardly changes it, and another gain is removed altogether.
 
     `"running"` and `"running_level"` take the frames so far. `"running"` starts as if `prior_frames` average frames had
     been heard before: without them, the first frames would be compared with next to nothing (the idea is that of

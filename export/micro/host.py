@@ -9,13 +9,14 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from satn_fast.config import FEATURE_ORDERS, LARGEST_LEVEL, SATNConfig
+from satn_fast.config import FEATURE_ORDERS, LARGEST_LEVEL, LOUDNESS_EXPONENT, SATNConfig
 from satn_fast.export.errors import ExportError
 
 Array = NDArray[np.float32]
 Int8 = NDArray[np.int8]
 
 _LARGEST_LEVEL = np.float32(LARGEST_LEVEL)
+_LOUDNESS_EXPONENT = np.float32(LOUDNESS_EXPONENT)
 
 # The entry of the file's metadata that holds `HostTables`: (2, F) float32, little-endian.
 ENTRY = "satn_fast.features"
@@ -77,7 +78,7 @@ class Host:
         """Begins a new utterance."""
         self._frames = 0
         self._running_mean = np.zeros_like(self._tables.mean)
-        self._running_level = self._power = np.float32(0)
+        self._running_level = self._loudness = np.float32(0)
 
     def quantized(self, features: Array) -> Int8:
         """(T, F) features of the next frames to (T, F) int8.
@@ -95,9 +96,9 @@ class Host:
             for heard, bands in zip(features[:, :n_bands], normalised[:, :n_bands], strict=True):
                 # A sum from left to right, as in C; that of numpy is in pairs.
                 level = heard.cumsum()[-1] / np.float32(n_bands)
-                power = _exp(np.clip(level, -_LARGEST_LEVEL, _LARGEST_LEVEL))
-                self._power += power
-                self._running_level += (level - self._running_level) * (power / self._power)
+                loudness = _exp(_LOUDNESS_EXPONENT * np.clip(level, -_LARGEST_LEVEL, _LARGEST_LEVEL))
+                self._loudness += loudness
+                self._running_level += (level - self._running_level) * (loudness / self._loudness)
                 bands -= self._running_level
         integers = np.rint(normalised * self._tables.factor) + self._zero_point
         result: Int8 = np.clip(integers, -128, 127).astype(np.int8)

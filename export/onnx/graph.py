@@ -8,7 +8,7 @@ import onnx
 from numpy.typing import ArrayLike, NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from satn_fast.config import LARGEST_LEVEL, SATNConfig
+from satn_fast.config import LARGEST_LEVEL, LOUDNESS_EXPONENT, SATNConfig
 from satn_fast.export.tiles import Tiles
 from satn_fast.export.weights import Attention, Block, Convolution, Dense, FoldedSATN
 from satn_fast.kernels.attentive_pool import DEVIATION_FLOOR
@@ -202,15 +202,17 @@ def level_sums(graph: GraphBuilder, features: str, weights: FoldedSATN) -> str:
     level = graph.node("MatMul", [features, graph.constant("band_mean", of_bands)], "frame_level")
     largest = graph.constant("largest_level", LARGEST_LEVEL)
     smallest = graph.constant("smallest_level", -LARGEST_LEVEL)
-    power = graph.node("Exp", [graph.node("Clip", [level, smallest, largest], "bounded_level")], "frame_power")
-    return graph.node("Concat", [graph.node("Mul", [power, level], "level_power"), power], "level_sums", axis=2)
+    bounded = graph.node("Clip", [level, smallest, largest], "bounded_level")
+    exponent = graph.constant("loudness_exponent", LOUDNESS_EXPONENT)
+    loudness = graph.node("Exp", [graph.node("Mul", [bounded, exponent], "log_loudness")], "frame_loudness")
+    return graph.node("Concat", [graph.node("Mul", [loudness, level], "weighted_level"), loudness], "level_sums", axis=2)
 
 
 def without_level(graph: GraphBuilder, x: str, sums: str, weights: FoldedSATN) -> str:
     """Removes the level that the sums (B, n, 2) are of from the bands of (B, T, F)."""
     assert weights.bands is not None
-    total, power = graph.node_with_outputs("Split", [sums], ["level_total", "power_total"], axis=2)
-    level = graph.node("Div", [total, power], "level")
+    total, loudness = graph.node_with_outputs("Split", [sums], ["level_total", "loudness_total"], axis=2)
+    level = graph.node("Div", [total, loudness], "level")
     removed = graph.node("Mul", [level, graph.constant("is_band", weights.bands)], "level_of_bands")
     return graph.node("Sub", [x, removed], "centred")
 

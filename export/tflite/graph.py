@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from satn_fast.config import LARGEST_LEVEL
+from satn_fast.config import LARGEST_LEVEL, LOUDNESS_EXPONENT
 from satn_fast.export.tiles import Tiles
 from satn_fast.export.weights import Array, Attention, Convolution, Dense, FoldedSATN
 from satn_fast.kernels.attentive_pool import DEVIATION_FLOOR
@@ -106,11 +106,11 @@ def _level(features: Tensor, bands: Array | None, *, running: bool) -> Tensor:
     """(1, T, F) to the level of the utterance, or so far, of its bands: see `satn_fast.reference.level_sums`."""
     assert bands is not None
     level = tf.matmul(features, bands[:, None] / bands.sum())
-    power = tf.exp(tf.clip_by_value(level, -LARGEST_LEVEL, LARGEST_LEVEL))
-    total = power * level
+    loudness = tf.exp(LOUDNESS_EXPONENT * tf.clip_by_value(level, -LARGEST_LEVEL, LARGEST_LEVEL))
+    total = loudness * level
     if running:
-        return tf.cumsum(total, 1) / tf.cumsum(power, 1) * bands
-    return tf.reduce_sum(total, 1, keepdims=True) / tf.reduce_sum(power, 1, keepdims=True) * bands
+        return tf.cumsum(total, 1) / tf.cumsum(loudness, 1) * bands
+    return tf.reduce_sum(total, 1, keepdims=True) / tf.reduce_sum(loudness, 1, keepdims=True) * bands
 
 
 def _convolution(x: Tensor, convolution: Convolution) -> Tensor:

@@ -30,12 +30,13 @@ static float exponential(float x) {
   return ldexpf(p, (int)n);
 }
 
-/* Moves the running level towards that of a frame, by the frame's share in the power of all frames. */
+/* Moves the running level towards that of a frame, by the frame's share in the loudness of all frames. */
 static void hear_level(satn_host *host, float level) {
   const float largest = SATN_MODEL_LARGEST_LEVEL;
-  const float power = exponential(level < -largest ? -largest : level > largest ? largest : level);
-  host->power += power;
-  host->running_level += (level - host->running_level) * (power / host->power);
+  const float bounded = level < -largest ? -largest : level > largest ? largest : level;
+  const float loudness = exponential(SATN_MODEL_LOUDNESS_EXPONENT * bounded);
+  host->loudness += loudness;
+  host->running_level += (level - host->running_level) * (loudness / host->loudness);
 }
 #endif
 

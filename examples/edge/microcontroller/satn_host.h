@@ -15,8 +15,8 @@ extern "C" {
 typedef struct satn_host {
   uint32_t frames;
 #if SATN_MODEL_RUNNING_LEVEL
-  float running_level; /* of all bands together, weighted by the power of each frame */
-  float power;         /* of all frames so far */
+  float running_level; /* of all bands together, weighted by the loudness of each frame */
+  float loudness;      /* of all frames so far */
 #else
   float running_mean[SATN_MODEL_FEATURES];
 #endif
