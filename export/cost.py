@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from satn_fast.config import SATNConfig
+from satn_fast.config import FEATURE_ORDERS, SPECTRAL_BANDS, SPECTRAL_FRAMES, SPECTRAL_POOLED, SATNConfig
 from satn_fast.export.quiet import quiet
 
 # The utterance that the figures of a manifest are stated for.
@@ -34,9 +34,11 @@ def macs_per_second(config: SATNConfig, seconds: float = UTTERANCE_SECONDS) -> i
         6
     """
     n_frames, channels = frames_of(config, seconds), config.channels
-    tcn = (config.n_features * channels + (2 * config.n_blocks - 1) * channels**2) * config.kernel_size
-    if config.n_features != channels:
-        tcn += config.n_features * channels
+    seen = FEATURE_ORDERS * SPECTRAL_BANDS * SPECTRAL_FRAMES
+    spectral = config.spectral_channels * config.spectral_places * SPECTRAL_POOLED * seen
+    tcn = (config.tcn_inputs * channels + (2 * config.n_blocks - 1) * channels**2) * config.kernel_size
+    if config.tcn_inputs != channels:
+        tcn += config.tcn_inputs * channels
     pairs = n_frames**2
     if config.attention_window is not None:
         window = min(config.attention_window, n_frames)
@@ -44,7 +46,7 @@ def macs_per_second(config: SATNConfig, seconds: float = UTTERANCE_SECONDS) -> i
         pairs = n_frames * window - window * (window - 1) // 2
     # The scores, and a weighted sum for the mean and for the deviation.
     pooling = (config.pooled_channels + 1) * config.pooling_size + config.embedding_size
-    per_frame = tcn + 4 * channels**2 + pooling
+    per_frame = spectral + tcn + 4 * channels**2 + pooling
     macs = n_frames * per_frame + 2 * channels * pairs + config.embedding_size * len(config.labels)
     return round(macs / seconds)
 

@@ -109,11 +109,11 @@ def _layers(path: Path, exported: ExportedModel, model: reference.SATN) -> Layer
             case "onnx":
                 from satn_fast.export.onnx.layers import OnnxLayers
 
-                return OnnxLayers(path, exported, model.config.n_blocks)
+                return OnnxLayers(path, exported, model.config)
             case "tflite":
                 from satn_fast.export.tflite.layers import TfliteLayers
 
-                return TfliteLayers(path, model.config.n_blocks)
+                return TfliteLayers(path, model.config)
             case "tflite-micro":
                 from satn_fast.export.micro.layers import MicroLayers
 

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from satn_fast.config import STREAMABLE_NORMALIZATIONS, SATNConfig
+from satn_fast.config import SPECTRAL_FRAMES, STREAMABLE_NORMALIZATIONS, SATNConfig
 
 # A graph takes `keys` and gives `next_keys`, and so on.
 NEXT = "next_"
@@ -63,15 +63,17 @@ def stream_state(config: SATNConfig) -> tuple[StateTensor, ...]:
 
     Example:
         >>> [state.name for state in stream_state(SATNConfig.preset("edge", n_blocks=1))][:5]
-        ['frames', 'feature_sum', 'block0_conv1_history', 'block0_conv2_history', 'keys']
+        ['frames', 'feature_sum', 'spectral_history', 'block0_conv1_history', 'block0_conv2_history']
     """
     assert config.attention_window is not None
     states = [StateTensor("frames", (1,), "int64")]
     if config.running_sums:
         states.append(StateTensor("feature_sum", (1, 1, config.running_sums), "float64"))
+    if config.spectral_channels:
+        states.append(StateTensor(history_name("spectral"), (1, config.n_features, SPECTRAL_FRAMES - 1), "float32"))
     for block in range(config.n_blocks):
         reach, width = (config.kernel_size - 1) * 2**block, config.channels
-        for index, n_inputs in enumerate((config.n_features if block == 0 else width, width)):
+        for index, n_inputs in enumerate((config.tcn_inputs if block == 0 else width, width)):
             name = history_name(f"block{block}_conv{index + 1}")
             states.append(StateTensor(name, (1, n_inputs, reach), "float32"))
     kept = (config.attention_window - 1, config.channels)

@@ -79,6 +79,8 @@ class FoldedSATN(NamedTuple):
     """(F,) of the normalisation."""
     inverse_std: Array
     """(F,) of the normalisation."""
+    spectral: Convolution | None
+    """Of the bands around each place in every order: Cin is (orders, bands), see `image_weight`."""
     blocks: tuple[Block, ...]
     attention: Attention
     pooling: Dense
@@ -94,6 +96,12 @@ class FoldedSATN(NamedTuple):
             return None
         is_band: Array = (np.arange(len(self.mean)) < len(self.mean) // FEATURE_ORDERS).astype(np.float32)
         return is_band
+
+
+def image_weight(spectral: Convolution) -> Array:
+    """(K, bands, orders, S): the spectral convolution's weight as that of an image of frames and bands."""
+    n_taps, _, n_patterns = spectral.weight.shape
+    return spectral.weight.reshape(n_taps, FEATURE_ORDERS, -1, n_patterns).swapaxes(1, 2)
 
 
 def folded(model: reference.SATN) -> FoldedSATN:
@@ -115,6 +123,7 @@ def folded(model: reference.SATN) -> FoldedSATN:
         config=config,
         mean=_array(encoder.normalization.mean),
         inverse_std=(1.0 / _wide(encoder.normalization.std)).astype(np.float32),
+        spectral=None if encoder.spectral is None else _convolution(encoder.spectral.convolution),
         blocks=tuple(_block(block) for block in encoder.tcn.blocks),
         attention=_attention(encoder.attention, config.head_size),
         pooling=_dense(model.pooling.projection),

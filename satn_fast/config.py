@@ -23,6 +23,13 @@ FEATURE_ORDERS = 3
 # their power instead, an utterance's level is that of a few peaks, and RAVDESS is recognised worse (`docs/results.md`).
 LOUDNESS_EXPONENT = 0.3
 
+# The spectral convolution: frames and bands that it sees, bands from one place to the next, and places of which the
+# largest value is kept.
+SPECTRAL_FRAMES = 3
+SPECTRAL_BANDS = 9
+SPECTRAL_STRIDE = 2
+SPECTRAL_POOLED = 4
+
 # Bounds of a frame's level where its loudness is taken, so that sums stay finite in float32 whatever the features. The
 # natural logarithm of what 16 bits hold is within -16 and 30, decibels from full scale are mostly within.
 LARGEST_LEVEL = 60.0
@@ -47,7 +54,7 @@ class SATNConfig:
 
     Args:
         labels: Names of the classes, in the order of the logits.
-        channels: Width `C` of every layer after the input.
+        channels: Width `C` of every layer of the TCN and of attention.
         n_blocks: Residual blocks of the TCN; block `i` has dilation `2**i`.
         kernel_size: Taps `K` of each causal convolution.
         n_heads: Attention heads `H`; must divide `channels`.
@@ -69,6 +76,8 @@ class SATNConfig:
             `"speaker"` expects features that were standardised per speaker
             (`satn_fast.training.normalize_per_speaker`), for research on speakers who were recorded before.
         front_end: Keyword arguments of `satn_fast.LogMel` that give the features this model expects.
+        spectral_channels: Patterns of the spectral convolution before the TCN, which finds them wherever they stand in
+            the spectrum, in a high voice and in a low one (`satn_fast.reference.SpectralConvolution`); 0 for none.
 
     Raises:
         ValueError: A value is out of range; the message names it and the remedy.
@@ -93,6 +102,7 @@ class SATNConfig:
     embedding_dropout: float = 0.0
     normalization: str = "utterance"
     front_end: Mapping[str, Any] = field(default_factory=_default_front_end)
+    spectral_channels: int = 0
 
     def __post_init__(self) -> None:
         # JSON has lists only; a configuration read back must equal the one that was written.
@@ -118,7 +128,22 @@ class SATNConfig:
     @property
     def n_features(self) -> int:
         """Width `F` of the input: static, delta and delta-delta of every Mel band."""
-        return FEATURE_ORDERS * int(self.front_end["n_mels"])
+        return FEATURE_ORDERS * self.n_bands
+
+    @property
+    def n_bands(self) -> int:
+        """Mel bands of the front end."""
+        return int(self.front_end["n_mels"])
+
+    @property
+    def spectral_places(self) -> int:
+        """Places along the spectrum of which the spectral convolution keeps the largest value of every pattern."""
+        return ((self.n_bands - SPECTRAL_BANDS) // SPECTRAL_STRIDE + 1) // SPECTRAL_POOLED
+
+    @property
+    def tcn_inputs(self) -> int:
+        """Width of what the TCN reads: the features, and beside them what the spectral convolution found."""
+        return self.n_features + self.spectral_channels * self.spectral_places
 
     @property
     def head_size(self) -> int:
@@ -179,10 +204,10 @@ _WHOLE: dict[str, Any] = _EMOTION | {"normalization": "level"}
 _STREAMING: dict[str, Any] = _EMOTION | {"normalization": "running_level", "attention_window": 50}
 
 PRESETS: dict[str, dict[str, Any]] = {
-    "base": _WHOLE | {"channels": 128, "n_blocks": 6},
-    "large": _WHOLE | {"channels": 256, "n_blocks": 8, "pooling_size": 128},
-    "edge": _STREAMING | {"channels": 64, "n_blocks": 5},
-    "micro": _STREAMING | {"channels": 32, "n_blocks": 5, "n_heads": 2, "pooling_size": 32},
+    "base": _WHOLE | {"spectral_channels": 32, "channels": 128, "n_blocks": 6},
+    "large": _WHOLE | {"spectral_channels": 64, "channels": 256, "n_blocks": 8, "pooling_size": 128},
+    "edge": _STREAMING | {"spectral_channels": 16, "channels": 64, "n_blocks": 5},
+    "micro": _STREAMING | {"spectral_channels": 8, "channels": 32, "n_blocks": 5, "n_heads": 2, "pooling_size": 32},
 }
 
 
@@ -207,9 +232,17 @@ def _check(config: SATNConfig) -> None:
             raise ValueError(f"{name} is {getattr(config, name)!r}; choose one of {', '.join(known)}")
     if not isinstance(config.embedding_norm, bool):
         raise ValueError(f"embedding_norm is {config.embedding_norm!r}; choose true or false")
+    if config.spectral_channels:
+        _check_positive_integer("spectral_channels", config.spectral_channels)
     if "n_mels" not in config.front_end:
         raise ValueError("front_end has no n_mels; give the keyword arguments of satn_fast.LogMel")
     _check_positive_integer("front_end['n_mels']", config.front_end["n_mels"])
+    if config.spectral_channels and not config.spectral_places:
+        least = SPECTRAL_BANDS + SPECTRAL_STRIDE * (SPECTRAL_POOLED - 1)
+        raise ValueError(
+            f"front_end['n_mels'] is {config.n_bands}, too few for a spectral convolution; choose {least} or more, or "
+            "spectral_channels = 0"
+        )
     if not config.front_end.get("deltas", True):
         raise ValueError("front_end has deltas = False; the model needs deltas and delta-deltas")
 

@@ -2,7 +2,8 @@
 
 A batch of features goes through, in this order:
 
-    Normalization -> TemporalConvNet -> SelfAttention      the Encoder
+    Normalization -> SpectralConvolution
+                  -> TemporalConvNet -> SelfAttention      the Encoder
     -> AttentivePooling -> embedding norm -> classifier    the SATN
     or -> symbol scores per frame                          the SourceModel (speech recognition)
 
@@ -21,7 +22,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from satn_fast.config import FEATURE_ORDERS, LARGEST_LEVEL, LOUDNESS_EXPONENT, SATNConfig
+from satn_fast.config import (
+    FEATURE_ORDERS,
+    LARGEST_LEVEL,
+    LOUDNESS_EXPONENT,
+    SPECTRAL_BANDS,
+    SPECTRAL_FRAMES,
+    SPECTRAL_POOLED,
+    SPECTRAL_STRIDE,
+    SATNConfig,
+)
 from satn_fast.hub import PretrainedModel
 from satn_fast.kernels.attentive_pool.reference import attentive_pool
 from satn_fast.kernels.causal_conv1d.reference import causal_conv1d
@@ -199,6 +209,41 @@ class CausalConv1d(nn.Module):
         )
 
 
+class SpectralConvolution(nn.Module):
+    """Finds patterns in a few frames and bands, such as harmonics that rise, wherever they stand in the spectrum.
+
+    To the TCN every band is a channel of its own: it has to learn anew in every pitch what a rising voice looks like,
+    and a small corpus has few voices. Here the same weights look at every place, as in a convolution over time and
+    frequency (Abdel-Hamid et al. 2014, "Convolutional neural networks for speech recognition"), and of neighbouring
+    places only the largest value is kept. It is a causal convolution over time of the bands around each place.
+
+    Args:
+        channels: Patterns `S`.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.convolution = CausalConv1d(FEATURE_ORDERS * SPECTRAL_BANDS, channels, SPECTRAL_FRAMES, dilation=1)
+
+    def forward(self, x: Tensor, lengths: Tensor | None = None) -> Tensor:
+        """Normalised features (B, T, F) to (B, T, places * S)."""
+        around = self.around_places(x)
+        n_places = around.shape[1]
+        of_places = None if lengths is None else lengths.repeat_interleave(n_places)
+        found = self.convolution(around.flatten(0, 1), lengths=of_places)
+        return self.largest(found.unflatten(0, (-1, n_places)))
+
+    def around_places(self, x: Tensor) -> Tensor:
+        """(B, T, F) to the bands around each place in every order, (B, P, T, orders * bands)."""
+        bands = x.unflatten(2, (FEATURE_ORDERS, -1)).unfold(3, SPECTRAL_BANDS, SPECTRAL_STRIDE)
+        return bands.permute(0, 3, 1, 2, 4).flatten(3)
+
+    def largest(self, found: Tensor) -> Tensor:
+        """What was found at each place, (B, P, T, S), to the largest of neighbours, (B, T, places * S)."""
+        whole = found[:, : found.shape[1] // SPECTRAL_POOLED * SPECTRAL_POOLED]
+        return whole.unflatten(1, (-1, SPECTRAL_POOLED)).amax(2).transpose(1, 2).flatten(2)
+
+
 class ResidualBlock(nn.Module):
     """Two causal convolutions of the same dilation around a residual connection (Bai et al. 2018, fig. 1b)."""
 
@@ -222,15 +267,15 @@ class ResidualBlock(nn.Module):
 class TemporalConvNet(nn.Module):
     """Residual blocks with dilations 1, 2, 4, ... (Bai et al. 2018)."""
 
-    def __init__(self, n_features: int, channels: int, n_blocks: int, kernel_size: int, dropout: float) -> None:
+    def __init__(self, n_inputs: int, channels: int, n_blocks: int, kernel_size: int, dropout: float) -> None:
         super().__init__()
         self.blocks = nn.ModuleList(
-            ResidualBlock(n_features if i == 0 else channels, channels, kernel_size, 2**i, dropout)
+            ResidualBlock(n_inputs if i == 0 else channels, channels, kernel_size, 2**i, dropout)
             for i in range(n_blocks)
         )
 
     def forward(self, x: Tensor, lengths: Tensor | None = None) -> tuple[Tensor, ...]:
-        """(B, T, F) to the (B, T, C) of every block."""
+        """(B, T, n_inputs) to the (B, T, C) of every block."""
         outputs = []
         for block in self.blocks:
             x = block(x, lengths)
@@ -264,13 +309,14 @@ class SelfAttention(nn.Module):
 
 
 class Encoder(nn.Module):
-    """Normalisation, TCN and self-attention: the part that is shared with the source task."""
+    """Normalisation, spectral convolution, TCN and self-attention: the part that is shared with the source task."""
 
     def __init__(self, config: SATNConfig) -> None:
         super().__init__()
         self.normalization = Normalization(config.n_features, config.normalization, config.running_prior_frames)
+        self.spectral = SpectralConvolution(config.spectral_channels) if config.spectral_channels else None
         self.tcn = TemporalConvNet(
-            config.n_features, config.channels, config.n_blocks, config.kernel_size, config.dropout
+            config.tcn_inputs, config.channels, config.n_blocks, config.kernel_size, config.dropout
         )
         self.attention = SelfAttention(config.channels, config.n_heads, config.attention_window)
 
@@ -282,7 +328,10 @@ class Encoder(nn.Module):
                 f"features has shape {tuple(features.shape)}; this model expects (batch, frames, {n_features})"
             )
         check_lengths(lengths, features, "features")
-        blocks = self.tcn(self.normalization(features, lengths), lengths)
+        x = self.normalization(features, lengths)
+        if self.spectral is not None:
+            x = torch.cat([x, self.spectral(x, lengths)], -1)
+        blocks = self.tcn(x, lengths)
         hidden, query, key = self.attention(blocks[-1], lengths)
         return Encoded(hidden, query, key, blocks)
 
@@ -457,5 +506,6 @@ __all__ = [
     "SATNOutput",
     "SelfAttention",
     "SourceModel",
+    "SpectralConvolution",
     "TemporalConvNet",
 ]

@@ -23,7 +23,7 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 from satn_fast import reference
-from satn_fast.config import STREAMABLE_NORMALIZATIONS, SATNConfig
+from satn_fast.config import SPECTRAL_FRAMES, STREAMABLE_NORMALIZATIONS, SATNConfig
 from satn_fast.kernels.attentive_pool import DEVIATION_FLOOR
 from satn_fast.kernels.lengths import check_lengths, frame_mask, zero_padded
 
@@ -40,7 +40,8 @@ class StreamState(NamedTuple):
     """With normalisation "running" the sum of all frames so far (centred on the model's mean), (B, F) float64; with
     "running_level" what adds up to their level, (B, 2); else (B, 0)."""
     convolutions: tuple[Tensor, ...]
-    """(B, (K-1) * dilation, Cin) for each convolution, two per block: its last input frames, zero before the start."""
+    """(B, (K-1) * dilation, Cin) for each convolution, the spectral one and two per block: its last input frames, zero
+    before the start."""
     keys: Tensor
     """(B, W-1, H, D), of the last frames; of these, the last `min(frames, W-1)` are real."""
     values: Tensor
@@ -127,11 +128,13 @@ def stream_step(
         True
     """
     x, feature_sum = _normalize(model.encoder.normalization, chunk, state, lengths)
-    blocks, convolutions = _convolve(model.encoder.tcn, x, state.convolutions, lengths)
+    x, convolutions = _find_patterns(model.encoder.spectral, x, state.convolutions, lengths)
+    blocks, convolutions_of_blocks = _convolve(model.encoder.tcn, x, state.convolutions[len(convolutions) :], lengths)
     h, keys, values = _attend(model.encoder.attention, blocks[-1], state, lengths)
     embedding, pooling = _pool(model.pooling, model.pooled_layers(blocks, h), state, lengths)
     logits = _score(model, embedding)
     frames = state.frames + (chunk.shape[1] if lengths is None else lengths)
+    convolutions += convolutions_of_blocks
     return logits, StreamState(frames, feature_sum, convolutions, keys, values, *pooling)
 
 
@@ -155,6 +158,18 @@ def _normalize(
     x = (centred - removed.to(chunk.dtype)) / normalization.std
     # A view would keep the whole chunk alive.
     return zero_padded(x, lengths), sums[:, -1].clone()
+
+
+def _find_patterns(
+    spectral: reference.SpectralConvolution | None, x: Tensor, histories: tuple[Tensor, ...], lengths: Tensor | None
+) -> tuple[Tensor, tuple[Tensor, ...]]:
+    """(B, c, F) to what the TCN reads, and the new history of the spectral convolution, if there is one."""
+    if spectral is None:
+        return x, ()
+    heard = torch.cat([histories[0], x], 1)
+    reach = histories[0].shape[1]
+    found = zero_padded(spectral(heard)[:, reach:], lengths)
+    return torch.cat([x, found], -1), (_latest(heard, reach, lengths),)
 
 
 def _convolve(
@@ -266,9 +281,11 @@ def _latest(heard: Tensor, n_kept: int, lengths: Tensor | None) -> Tensor:
 
 
 def _history_shapes(config: SATNConfig) -> Iterable[tuple[int, int]]:
+    if config.spectral_channels:
+        yield SPECTRAL_FRAMES - 1, config.n_features
     for block in range(config.n_blocks):
         reach = (config.kernel_size - 1) * 2**block
-        yield reach, config.n_features if block == 0 else config.channels
+        yield reach, config.tcn_inputs if block == 0 else config.channels
         yield reach, config.channels
 
 

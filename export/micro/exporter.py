@@ -15,7 +15,7 @@ from satn_fast.export.calibration import checked_calibration, level_so_far
 from satn_fast.export.metadata import ENTRY, Metadata
 from satn_fast.export.micro.graph import Graph, Values
 from satn_fast.export.micro.host import ENTRY as TABLES_ENTRY
-from satn_fast.export.micro.host import HostTables, n_bands
+from satn_fast.export.micro.host import HostTables
 from satn_fast.export.micro.pooling import ChannelScales, channel_scales
 from satn_fast.export.micro.quantization import Quantization, Ranges, calibrated, quantizations
 from satn_fast.export.micro.step import ANY_SCORES, ScoreRanges, step
@@ -171,7 +171,7 @@ def _normalised(features: Array, weights: FoldedSATN) -> Array:
     if config.normalization == "running":
         x -= x.cumsum(0) / (np.arange(1, len(x) + 1)[:, None] + config.running_prior_frames)
     elif config.normalization == "running_level":
-        bands = slice(n_bands(config))
+        bands = slice(config.n_bands)
         x[:, bands] -= level_so_far(features[:, bands].astype(np.float64))
     normalised: Array = (x * weights.inverse_std).astype(np.float32)
     return normalised

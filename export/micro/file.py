@@ -16,7 +16,8 @@ _SCHEMA_VERSION = 3
 _SIGNATURE = "serving_default"
 
 # Options that are not zero, the schema's default, whatever the graph says.
-_DEFAULTS = {"Softmax": {"beta": 1.0}}
+_VALID = {"padding": schema.Padding.VALID}
+_DEFAULTS = {"Softmax": {"beta": 1.0}, "Conv2D": _VALID, "Pool2D": _VALID}
 
 # Kernels may read weights in vectors of 16 bytes.
 _ALIGNMENT = 16

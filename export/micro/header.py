@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 
 from satn_fast.config import LARGEST_LEVEL, LOUDNESS_EXPONENT
 from satn_fast.export.micro.file import Port, interface
-from satn_fast.export.micro.host import n_bands
 from satn_fast.export.micro.runtime import content_of
 from satn_fast.files import atomic_write
 from satn_fast.frontend import LogMel
@@ -102,7 +101,7 @@ def _header(model: Path, name: str, arena_bytes: int) -> str:
         "STATES": len(states),
         "STATE_BYTES": sum(math.prod(state.shape) for state in states),
         "POOLING_FRAMES": inputs[-1].shape[-1],
-        "BANDS": n_bands(config),
+        "BANDS": config.n_bands,
         "RUNNING_NORMALIZATION": int(config.normalization == "running"),
         "RUNNING_LEVEL": int(config.normalization == "running_level"),
         "PRIOR_FRAMES": config.running_prior_frames,

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from satn_fast.config import FEATURE_ORDERS, LARGEST_LEVEL, LOUDNESS_EXPONENT, SATNConfig
+from satn_fast.config import LARGEST_LEVEL, LOUDNESS_EXPONENT, SATNConfig
 from satn_fast.export.errors import ExportError
 
 Array = NDArray[np.float32]
@@ -20,11 +20,6 @@ _LOUDNESS_EXPONENT = np.float32(LOUDNESS_EXPONENT)
 
 # The entry of the file's metadata that holds `HostTables`: (2, F) float32, little-endian.
 ENTRY = "satn_fast.features"
-
-
-def n_bands(config: SATNConfig) -> int:
-    """Mel bands: the first features, before their deltas."""
-    return config.n_features // FEATURE_ORDERS
 
 
 class HostTables(NamedTuple):
@@ -69,7 +64,7 @@ class Host:
     def __init__(self, config: SATNConfig, tables: HostTables, zero_point: int) -> None:
         self._normalization = config.normalization
         self._prior_frames = config.running_prior_frames
-        self._n_bands = n_bands(config)
+        self._n_bands = config.n_bands
         self._tables = tables
         self._zero_point = np.float32(zero_point)
         self.reset()

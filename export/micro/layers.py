@@ -7,6 +7,7 @@ from ai_edge_litert import schema_py_generated as schema
 from numpy.typing import NDArray
 
 from satn_fast import reference
+from satn_fast.config import SATNConfig
 from satn_fast.export.errors import ExportError
 from satn_fast.export.micro.runtime import MicroModel
 from satn_fast.export.weights import folded
@@ -39,7 +40,7 @@ class MicroLayers:
                 "give the file of this checkpoint"
             )
         self._norm = folded(model).attention
-        self.tensors = _names(model.config.n_blocks)
+        self.tensors = _names(model.config)
         graph = schema.Model.GetRootAs(path.read_bytes(), 0).Subgraphs(0)
         indices = {graph.Tensors(index).Name().decode(): index for index in range(graph.TensorsLength())}
         missing = sorted(set(self.tensors.values()) - set(indices))
@@ -76,10 +77,12 @@ class MicroLayers:
         return values
 
 
-def _names(n_blocks: int) -> dict[str, str]:
+def _names(config: SATNConfig) -> dict[str, str]:
     """Modules of the checkpoint and the graph's names of what they give."""
     names = {"encoder.normalization": "features"}
-    for i in range(n_blocks):
+    if config.spectral_channels:
+        names["encoder.spectral"] = "patterns"
+    for i in range(config.n_blocks):
         names[f"encoder.tcn.blocks.{i}.conv1"] = f"block{i}_conv1"
         names[f"encoder.tcn.blocks.{i}"] = f"block{i}"
     attention = "encoder.attention"

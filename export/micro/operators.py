@@ -46,6 +46,22 @@ def _connect(options: Options, x: Values, weight: Values, bias: Values) -> Value
     return _activated(options, x.reshape(-1, weight.shape[1]) @ weight.T + bias)
 
 
+def _convolve(options: Options, x: Values, weight: Values, bias: Values) -> Values:
+    """(1, T, N, Cin) to (1, T - K + 1, places, Cout), nothing around it; the weight is (Cout, K, bands, Cin)."""
+    seen = np.lib.stride_tricks.sliding_window_view(x, weight.shape[1:3], axis=(1, 2))
+    seen = seen[:, :: options["stride_h"], :: options["stride_w"]]
+    return _activated(options, np.einsum("btpckn,oknc->btpo", seen, weight, optimize=True) + bias)
+
+
+def _largest(options: Options, x: Values) -> Values:
+    """(1, T, N, C) to (1, T, N // width, C)."""
+    width = options["filter_width"]
+    batch, n_frames, n_places, channels = x.shape
+    whole = x[:, :, : n_places // width * width]
+    largest: Values = whole.reshape(batch, n_frames, -1, width, channels).max(3)
+    return largest
+
+
 def _add(options: Options, x: Values, y: Values) -> Values:
     return _activated(options, x + y)
 
@@ -90,9 +106,11 @@ KINDS = {
     "ADD": Kind(_add, "Add", version=2),
     "BATCH_MATMUL": Kind(_matmul, "BatchMatMul", version=2),
     "CONCATENATION": Kind(_concatenate, "Concatenation", version=2, moves=True),
+    "CONV_2D": Kind(_convolve, "Conv2D", version=3),
     "FULLY_CONNECTED": Kind(_connect, "FullyConnected", version=4),
     "GATHER": Kind(lambda options, x, rows: x[rows], "Gather", version=2, moves=True),
     "L2_NORMALIZATION": Kind(_l2_normalize, "L2Norm", version=2),
+    "MAX_POOL_2D": Kind(_largest, "Pool2D", version=2, moves=True),
     "MEAN": Kind(_mean, "Reducer", version=2),
     "MUL": Kind(lambda options, x, y: x * y, "Mul", version=2),
     "QUANTIZE": Kind(lambda options, x: x, "Quantize", version=2),

@@ -69,7 +69,7 @@ def quantizations(graph: Graph, ranges: Ranges) -> dict[str, Quantization]:
         chosen = _of_tied([graph.tensors[name] for name in names], ranges)
         result |= dict.fromkeys(names, chosen)
     for operator in graph.operators:
-        if operator.kind == "FULLY_CONNECTED":
+        if operator.kind in ("CONV_2D", "FULLY_CONNECTED"):
             # A weight has a scale per output channel, and its bias is in the scale of the sum.
             _, weight, bias = operator.inputs
             result[weight] = _of_weight(graph.tensors[weight])

@@ -147,9 +147,9 @@ class MicroModel(ExportedModel):
     def _check_interface(self) -> None:
         """Refuses a file whose graph does not fit its metadata, or whose states cannot be copied as they are."""
         config = self.config
-        # Two histories per convolution but for a kernel of one tap, keys, which of them there are and values; scores
-        # of frames, and their logits or means and deviations of chunks.
-        n_histories = 2 * config.n_blocks if config.kernel_size > 1 else 0
+        # The history of every convolution but one of a single tap, keys, which of them there are and values; scores of
+        # frames, and their logits or means and deviations of chunks.
+        n_histories = 2 * config.n_blocks * (config.kernel_size > 1) + (config.spectral_channels > 0)
         self._n_states = n_histories + 4 + (2 if config.pooling == "statistics" else 1)
         try:
             inputs = [self._interpreter.get_input_details(index) for index in range(2 + self._n_states)]

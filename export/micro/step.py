@@ -16,9 +16,10 @@ from typing import NamedTuple
 
 import numpy as np
 
+from satn_fast.config import FEATURE_ORDERS, SPECTRAL_POOLED, SPECTRAL_STRIDE
 from satn_fast.export.micro.graph import Graph
 from satn_fast.export.micro.pooling import ABSENCE_GAP, PADDING, ChannelScales, logits_of_last_frames, no_scales
-from satn_fast.export.weights import Block, Convolution, Dense, FoldedSATN
+from satn_fast.export.weights import Block, Convolution, Dense, FoldedSATN, image_weight
 
 
 class ScoreRanges(NamedTuple):
@@ -56,7 +57,7 @@ def step(
     features = graph.input("features", (1, chunk_frames, config.n_features))
     padding = graph.input("padding", (1, chunk_frames), quantization=(-PADDING / 128, 0))
     x = graph.apply("RESHAPE", "frames", features, graph.indices(chunk_frames, config.n_features))
-    blocks = []
+    x, blocks = _tcn_input(graph, x, weights), []
     for index, block in enumerate(weights.blocks):
         x = _block(graph, f"block{index}", x, block)
         blocks.append(x)
@@ -74,6 +75,34 @@ def step(
     )
     graph.outputs.insert(0, logits)
     return graph
+
+
+def _tcn_input(graph: Graph, x: str, weights: FoldedSATN) -> str:
+    """What the TCN reads: the frames (c, F), and beside them the patterns in them, (c, places * S)."""
+    spectral, config = weights.spectral, weights.config
+    if spectral is None:
+        return x
+    n_frames, joined = graph.tensors[x].shape[0], graph.history("spectral_history", x, spectral.history, axis=0)
+    orders = graph.indices(1, n_frames + spectral.history, FEATURE_ORDERS, config.n_bands)
+    image = graph.apply(
+        "TRANSPOSE", "image", graph.apply("RESHAPE", "orders", joined, orders), graph.indices(0, 1, 3, 2)
+    )
+    found = graph.apply(
+        "CONV_2D",
+        "spectral_found",
+        image,
+        graph.constant("spectral_weight", image_weight(spectral).transpose(3, 0, 1, 2), "int8"),
+        graph.constant("spectral_bias", spectral.bias, "int32"),
+        options={"stride_h": 1, "stride_w": SPECTRAL_STRIDE, "relu": True},
+    )
+    window = {"filter_height": 1, "filter_width": SPECTRAL_POOLED, "stride_h": 1, "stride_w": SPECTRAL_POOLED}
+    largest = graph.apply("MAX_POOL_2D", "spectral_largest", found, options=window)
+    shape = graph.indices(n_frames, config.tcn_inputs - config.n_features)
+    # To the scale of the features, which they stand beside.
+    patterns = graph.apply(
+        "QUANTIZE", "patterns", graph.apply("RESHAPE", "found_in_frames", largest, shape), dtype="int8"
+    )
+    return graph.apply("CONCATENATION", "tcn_input", x, patterns, options={"axis": 1})
 
 
 def _block(graph: Graph, name: str, x: str, block: Block) -> str:

@@ -8,9 +8,16 @@ import onnx
 from numpy.typing import ArrayLike, NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from satn_fast.config import LARGEST_LEVEL, LOUDNESS_EXPONENT, SATNConfig
+from satn_fast.config import (
+    FEATURE_ORDERS,
+    LARGEST_LEVEL,
+    LOUDNESS_EXPONENT,
+    SPECTRAL_POOLED,
+    SPECTRAL_STRIDE,
+    SATNConfig,
+)
 from satn_fast.export.tiles import Tiles
-from satn_fast.export.weights import Attention, Block, Convolution, Dense, FoldedSATN
+from satn_fast.export.weights import Attention, Block, Convolution, Dense, FoldedSATN, image_weight
 from satn_fast.kernels.attentive_pool import DEVIATION_FLOOR
 
 # LayerNormalization arrived with opset 17; ONNX Runtime reads it since 1.12 (2022).
@@ -83,7 +90,8 @@ def build(weights: FoldedSATN, *, batched: bool = False) -> onnx.ModelProto:
         size = graph.node("Slice", [shape, *span(graph, 0, 1)], "n_utterances")
         features, batch = _without_padding(graph, config.n_features, n_frames, size)
     h = _normalization(graph, features, weights, n_frames, batch)
-    h = graph.node("Transpose", [h], "tcn_input", perm=[0, 2, 1])
+    h = graph.node("Transpose", [h], "normalised_by_feature", perm=[0, 2, 1])
+    h = tcn_input(graph, h, weights, lambda x, name, zeros: (x, zeros))
     blocks = tcn(graph, h, weights.blocks, lambda x, conv, name: causal_convolution(graph, x, conv, name, conv.history))
     h = as_frames(graph, blocks[-1], config.channels, "encoded")
     h = _attention(graph, h, weights.attention, config.n_heads, config.attention_window, n_frames, batch)
@@ -129,6 +137,7 @@ def quantizable_nodes(model: onnx.ModelProto) -> list[str]:
         if operator == "Conv"
         or (operator == "Gemm" and name != "logits")
         or (operator in ("Add", "Relu") and name.startswith("block"))
+        or (operator in ("MaxPool", "Relu") and name.startswith("spectral"))
     ]
 
 
@@ -205,7 +214,9 @@ def level_sums(graph: GraphBuilder, features: str, weights: FoldedSATN) -> str:
     bounded = graph.node("Clip", [level, smallest, largest], "bounded_level")
     exponent = graph.constant("loudness_exponent", LOUDNESS_EXPONENT)
     loudness = graph.node("Exp", [graph.node("Mul", [bounded, exponent], "log_loudness")], "frame_loudness")
-    return graph.node("Concat", [graph.node("Mul", [loudness, level], "weighted_level"), loudness], "level_sums", axis=2)
+    return graph.node(
+        "Concat", [graph.node("Mul", [loudness, level], "weighted_level"), loudness], "level_sums", axis=2
+    )
 
 
 def without_level(graph: GraphBuilder, x: str, sums: str, weights: FoldedSATN) -> str:
@@ -231,6 +242,31 @@ def _utterance_mean(graph: GraphBuilder, x: str, batch: Batch | None) -> str:
     lengths = graph.node("Cast", [batch.lengths], "lengths_as_float", to=TensorProto.FLOAT)
     divisor = graph.node("Unsqueeze", [lengths, graph.integer(2)], "frames_of_utterance")
     return graph.node("Div", [_utterance_sum(graph, x, batch), divisor], "utterance_mean")
+
+
+def tcn_input(
+    graph: GraphBuilder, x: str, weights: FoldedSATN, heard: Callable[[str, str, int], tuple[str, int]]
+) -> str:
+    """What the TCN reads: normalised features (B, F, T), and beside them the patterns in them, (B, places * S, T).
+
+    `heard` gives frames with those before them, by the name of the convolution and how many it sees, and how many
+    zeros are left to put before them.
+    """
+    if weights.spectral is None:
+        return x
+    frames, zeros = heard(x, "spectral", weights.spectral.history)
+    image = graph.node("Reshape", [frames, graph.integers(0, FEATURE_ORDERS, weights.config.n_bands, -1)], "image")
+    weight = graph.constant("spectral_weight", image_weight(weights.spectral).transpose(3, 2, 1, 0))
+    bias = graph.constant("spectral_bias", weights.spectral.bias)
+    pads = [0, zeros, 0, 0]
+    found = graph.node("Conv", [image, weight, bias], "spectral", pads=pads, strides=[SPECTRAL_STRIDE, 1])
+    found, kernel = graph.node("Relu", [found], "spectral_relu"), [SPECTRAL_POOLED, 1]
+    found = graph.node("MaxPool", [found], "spectral_largest", kernel_shape=kernel, strides=kernel)
+    # Place by place, as the TCN was trained.
+    found = graph.node("Transpose", [found], "spectral_places", perm=[0, 2, 1, 3])
+    n_patterns = weights.config.tcn_inputs - weights.config.n_features
+    patterns = graph.node("Reshape", [found, graph.integers(0, n_patterns, -1)], "patterns")
+    return graph.node("Concat", [x, patterns], "tcn_input", axis=1)
 
 
 def tcn(

@@ -8,6 +8,7 @@ import onnx
 import onnxruntime
 from numpy.typing import NDArray
 
+from satn_fast.config import SATNConfig
 from satn_fast.export.errors import ExportError
 from satn_fast.export.runtime import ExportedModel, ExportedStream
 from satn_fast.export.stream_state import stream_state
@@ -26,19 +27,19 @@ class OnnxLayers:
     Args:
         path: The file.
         exported: The same, loaded.
-        n_blocks: Of the checkpoint.
+        config: Of the checkpoint.
 
     Raises:
         ExportError: The file lacks a layer.
     """
 
-    def __init__(self, path: Path, exported: ExportedModel, n_blocks: int) -> None:
+    def __init__(self, path: Path, exported: ExportedModel, config: SATNConfig) -> None:
         model = onnx.load_model_from_string(path.read_bytes())
         computed = {name for node in model.graph.node for name in node.output}
         given = {output.name for output in model.graph.output}
         names = {
             layer: f"{name}{_QUANTIZED}" if f"{name}{_QUANTIZED}" in computed else name
-            for layer, name in _names(n_blocks).items()
+            for layer, name in _names(config).items()
         }
         missing = sorted(set(names.values()) - computed)
         if missing:
@@ -59,10 +60,12 @@ class OnnxLayers:
         return dict(zip(self._names, found, strict=True))
 
 
-def _names(n_blocks: int) -> dict[str, str]:
+def _names(config: SATNConfig) -> dict[str, str]:
     """Modules of the checkpoint and the graph's names of what they give."""
-    names = {"encoder.normalization": "tcn_input"}
-    for i in range(n_blocks):
+    names = {"encoder.normalization": "normalised_by_feature"}
+    if config.spectral_channels:
+        names["encoder.spectral"] = "patterns"
+    for i in range(config.n_blocks):
         names[f"encoder.tcn.blocks.{i}.conv1"] = f"block{i}_relu1"
         names[f"encoder.tcn.blocks.{i}"] = f"block{i}_output"
     attention = "encoder.attention"

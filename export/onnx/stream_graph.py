@@ -24,6 +24,7 @@ from satn_fast.export.onnx.graph import (
     pooling_scores,
     span,
     tcn,
+    tcn_input,
     time_axis,
     without_level,
 )
@@ -39,7 +40,8 @@ def build_step(weights: FoldedSATN) -> onnx.ModelProto:
     states = stream_state(config)
     n_frames = graph.node("Slice", [graph.node("Shape", ["features"], "features_shape"), *span(graph, 1, 2)], "chunk")
     graph.node("Add", ["frames", n_frames], f"{NEXT}frames")
-    h = graph.node("Transpose", [_normalization(graph, weights, n_frames)], "tcn_input", perm=[0, 2, 1])
+    h = graph.node("Transpose", [_normalization(graph, weights, n_frames)], "normalised_by_feature", perm=[0, 2, 1])
+    h = tcn_input(graph, h, weights, lambda x, name, n: (_remembered(graph, x, history_name(name), n, axis=2), 0))
     blocks = tcn(graph, h, weights.blocks, lambda x, conv, name: _convolution(graph, x, conv, name))
     h = _attention(graph, as_frames(graph, blocks[-1], config.channels, "encoded"), weights, n_frames)
     linear(graph, _pooled(graph, pooled_layers(graph, blocks, h, config), weights), weights.classifier, "logits")

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from satn_fast.config import LARGEST_LEVEL, LOUDNESS_EXPONENT
+from satn_fast.config import FEATURE_ORDERS, LARGEST_LEVEL, LOUDNESS_EXPONENT, SPECTRAL_POOLED, SPECTRAL_STRIDE
 from satn_fast.export.tiles import Tiles
-from satn_fast.export.weights import Array, Attention, Convolution, Dense, FoldedSATN
+from satn_fast.export.weights import Array, Attention, Convolution, Dense, FoldedSATN, image_weight
 from satn_fast.kernels.attentive_pool import DEVIATION_FLOOR
 
 # A symbolic or eager TensorFlow tensor; the library has no types.
@@ -57,9 +57,14 @@ def forward(weights: FoldedSATN) -> Callable[[Tensor], dict[str, Tensor]]:
         frame = _frame_index(features)
         with tf.name_scope("normalization"):
             x = _normalization(features, weights, frame)
+        # As images of one column; indexing with None would convert to two operators, in int8 to four.
+        h, blocks = tf.reshape(x, [1, -1, 1, config.n_features]), []
+        if weights.spectral is not None:
+            with tf.name_scope("spectral"):
+                patterns = _patterns(x, weights.spectral, config.n_bands)
+                patterns = tf.reshape(patterns, [1, -1, 1, config.tcn_inputs - config.n_features])
+                h = tf.concat([h, patterns], -1)
         with tf.name_scope("tcn"):
-            # As images of one column; indexing with None would convert to two operators, in int8 to four.
-            h, blocks = tf.reshape(x, [1, -1, 1, config.n_features]), []
             for block in weights.blocks:
                 residual = h if block.project is None else _convolution(h, block.project.as_convolution)
                 y = tf.nn.relu(_convolution(h, block.conv1))
@@ -111,6 +116,15 @@ def _level(features: Tensor, bands: Array | None, *, running: bool) -> Tensor:
     if running:
         return tf.cumsum(total, 1) / tf.cumsum(loudness, 1) * bands
     return tf.reduce_sum(total, 1, keepdims=True) / tf.reduce_sum(loudness, 1, keepdims=True) * bands
+
+
+def _patterns(x: Tensor, spectral: Convolution, n_bands: int) -> Tensor:
+    """(1, T, F) normalised features to the patterns in them, (1, T, places, S)."""
+    image = tf.transpose(tf.reshape(x, [1, -1, FEATURE_ORDERS, n_bands]), [0, 1, 3, 2])
+    image = tf.pad(image, [[0, 0], [spectral.history, 0], [0, 0], [0, 0]])
+    found = tf.nn.conv2d(image, image_weight(spectral), [1, 1, SPECTRAL_STRIDE, 1], "VALID") + spectral.bias
+    window = [1, 1, SPECTRAL_POOLED, 1]
+    return tf.nn.max_pool2d(tf.nn.relu(found), window, window, "VALID")
 
 
 def _convolution(x: Tensor, convolution: Convolution) -> Tensor:

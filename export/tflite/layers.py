@@ -10,6 +10,7 @@ from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.interpreter import Interpreter, OpResolverType
 from numpy.typing import NDArray
 
+from satn_fast.config import SATNConfig
 from satn_fast.export.errors import ExportError
 
 Array = NDArray[np.float32]
@@ -26,16 +27,16 @@ class TfliteLayers:
 
     Args:
         path: The file.
-        n_blocks: Of the checkpoint.
+        config: Of the checkpoint.
 
     Raises:
         ExportError: The file lacks a layer.
     """
 
-    def __init__(self, path: Path, n_blocks: int) -> None:
+    def __init__(self, path: Path, config: SATNConfig) -> None:
         content = path.read_bytes()
         graph = schema.Model.GetRootAs(content, 0).Subgraphs(0)
-        self._indices = _tensors(_operators(graph), n_blocks, path) | {"classifier": int(graph.Outputs(0))}
+        self._indices = _tensors(_operators(graph), config, path) | {"classifier": int(graph.Outputs(0))}
         names = {layer: _name(graph, index) for layer, index in self._indices.items()}
         self.tensors = {layer: name.removesuffix("_quantized") for layer, name in names.items()} | {
             "classifier": "logits"  # the name that the signature gives it
@@ -90,7 +91,7 @@ def _operators(graph: schema.SubGraph) -> dict[str, _Operator]:
     return operators
 
 
-def _tensors(operators: Mapping[str, _Operator], n_blocks: int, path: Path) -> dict[str, int]:
+def _tensors(operators: Mapping[str, _Operator], config: SATNConfig, path: Path) -> dict[str, int]:
     """The index of each layer's tensor, but for the classifier's.
 
     A layer that the converter may merge into others, or leave out, is looked up as what the next one reads.
@@ -108,7 +109,10 @@ def _tensors(operators: Mapping[str, _Operator], n_blocks: int, path: Path) -> d
     (first, *_), attention = rectified(0).inputs, "encoder.attention"
     padded = operators.get("tcn/Pad")
     found = {"encoder.normalization": padded.inputs[0] if padded is not None and padded.output == first else first}
-    for i in range(n_blocks):
+    if config.spectral_channels:
+        normalised, patterns = made_by("spectral/concat").inputs
+        found = {"encoder.normalization": normalised, "encoder.spectral": patterns}
+    for i in range(config.n_blocks):
         found[f"encoder.tcn.blocks.{i}.conv1"] = rectified(3 * i).output
         found[f"encoder.tcn.blocks.{i}"] = rectified(3 * i + 2).output
     projection, mean = made_by("attention/MatMul_3"), made_by("pooling/MatMul_1")

@@ -32,6 +32,7 @@ _Operator = qtyping.TFLOperationName
 
 # Parts of the model, by the scopes of graph.py, and their operators that int8 computes.
 INT8_OPERATORS = {
+    "spectral": (_Operator.CONV_2D, _Operator.PAD, _Operator.MAX_POOL_2D, _Operator.RESHAPE, _Operator.CONCATENATION),
     "tcn": (_Operator.CONV_2D, _Operator.PAD, _Operator.ADD, _Operator.RESHAPE),
     "attention": (_Operator.FULLY_CONNECTED,),
     "pooling_projection": (_Operator.FULLY_CONNECTED,),

@@ -27,9 +27,9 @@ def default_steps(n_utterances: int) -> int:
 
     Example:
         >>> default_steps(450), default_steps(10), default_steps(1_000_000)
-        (3000, 500, 30000)
+        (1500, 500, 30000)
     """
-    return min(30_000, max(500, round(3000 * math.pow(n_utterances / 450, 0.75))))
+    return min(30_000, max(500, round(1500 * math.pow(n_utterances / 450, 0.75))))
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ class TrainingOptions:
     Example:
         >>> options = TrainingOptions().resolved(n_utterances=450)
         >>> options.steps, options.n_epochs, options.steps_of_epoch(0)
-        (3000, 12, 250)
+        (1500, 6, 250)
     """
 
     steps: int | None = None

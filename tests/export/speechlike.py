@@ -10,12 +10,14 @@ LABELS = ("calm", "tense", "angry")
 N_MELS = 16
 FRONT_END = {"preset": "kaldi", "sample_rate": 16000, "n_mels": N_MELS}
 
-# The configuration that pools more than the mean of the last layer, with fewer and longer frames.
+# What the presets have: patterns in the spectrum before the TCN, more pooled than the mean of the last layer, and fewer
+# and longer frames.
 STATISTICS = {
     "pooling": "statistics",
     "pooling_layers": "all",
     "embedding_norm": True,
     "normalization": "running_level",
+    "spectral_channels": 4,
     "front_end": FRONT_END | {"hop_seconds": 0.04, "window_seconds": 0.064},
 }
 

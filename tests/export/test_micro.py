@@ -24,12 +24,12 @@ from tests.frontend.building import ROOT
 
 pytest.importorskip("tflite_micro", reason="the package tflite-micro is not installed")
 
-# Those of tensorflow/lite/micro/micro_mutable_op_resolver.h that a step may use, and where it pools deviations.
+# Those of tensorflow/lite/micro/micro_mutable_op_resolver.h that a step may use, and where it is as the presets are.
 OPERATORS = {
     "ADD", "BATCH_MATMUL", "CONCATENATION", "FULLY_CONNECTED", "GATHER", "L2_NORMALIZATION", "MEAN", "QUANTIZE",
     "RESHAPE", "SLICE", "SOFTMAX", "SUB", "TANH", "TRANSPOSE",
 }  # fmt: skip
-OPERATORS_OF_DEVIATIONS = OPERATORS | {"MUL", "RSQRT", "SQUARED_DIFFERENCE", "SUM"}
+OPERATORS_OF_STATISTICS = OPERATORS | {"CONV_2D", "MAX_POOL_2D", "MUL", "RSQRT", "SQUARED_DIFFERENCE", "SUM"}
 POOLING_FRAMES = 210
 
 # The fields of `speechlike.config` that make what pools the logits of frames, and what pools mean and deviation.
@@ -39,6 +39,7 @@ STATISTICS = {
     "pooling_layers": "all",
     "embedding_norm": True,
     "normalization": "running_level",
+    "spectral_channels": 4,
 }
 
 
@@ -256,7 +257,7 @@ def test_states_are_tied_to_the_last_bit(path, model):
 def test_file_is_integer_inline_and_of_operators_that_tflite_micro_has(path, model):
     content = schema.ModelT.InitFromObj(schema.Model.GetRootAs(path.read_bytes(), 0))
     names = {value: name for name, value in vars(schema.BuiltinOperator).items() if isinstance(value, int)}
-    known = OPERATORS if model.config.pooling == "mean" else OPERATORS_OF_DEVIATIONS
+    known = OPERATORS if model.config.pooling == "mean" else OPERATORS_OF_STATISTICS
     assert {names[code.builtinCode] for code in content.operatorCodes} <= known
     assert all(not code.customCode for code in content.operatorCodes)
     assert all(not buffer.offset and not buffer.size for buffer in content.buffers)

@@ -8,12 +8,13 @@ from hypothesis import strategies as st
 import satn_fast
 from satn_fast import SATN, SATNConfig, SourceModel, reference
 
-from .test_reference import small_config
+from .test_reference import SPECTRAL, small_config
 
 configurations = [
     small_config(),
     small_config(normalization="running", attention_window=4, channels=6, n_heads=3),
     small_config(normalization="global", kernel_size=2, n_blocks=4, channels=6, n_heads=1),
+    small_config(normalization="running_level", attention_window=4, **SPECTRAL),
 ]
 
 
@@ -37,7 +38,7 @@ def pair(config: SATNConfig) -> tuple[SATN, reference.SATN]:
 def test_values_and_gradients_equal_the_reference(config, n_frames, lengths, training, seed):
     torch.manual_seed(seed)
     fast, plain = (model.train(training) for model in pair(config))
-    features = torch.randn(3, n_frames, 6)
+    features = torch.randn(3, n_frames, config.n_features)
     lengths = None if lengths is None else torch.tensor([round(share * n_frames) for share in lengths])
     upstream = torch.randn(3, 4)
 
@@ -140,16 +141,20 @@ def test_source_model_equals_its_reference():
     assert n_ours.tolist() == n_theirs.tolist() == [3, 1]
 
 
-def test_compiles_without_a_graph_break():
-    model, features = SATN(small_config(attention_window=4)), torch.randn(2, 9, 6)
+@pytest.mark.parametrize("changes", [{}, SPECTRAL], ids=["plain", "spectral"])
+def test_compiles_without_a_graph_break(changes):
+    model = SATN(small_config(attention_window=4, **changes))
+    features = torch.randn(2, 9, model.config.n_features)
     compiled = torch.compile(model, fullgraph=True, backend="eager")
     lengths = torch.tensor([9, 3])
     torch.testing.assert_close(compiled(features, lengths).logits, model(features, lengths).logits)
 
 
-def test_exports_with_any_number_of_frames():
-    model, features = SATN(small_config()).eval(), torch.randn(2, 9, 6)
+@pytest.mark.parametrize("changes", [{}, SPECTRAL], ids=["plain", "spectral"])
+def test_exports_with_any_number_of_frames(changes):
+    model = SATN(small_config(**changes)).eval()
+    features = torch.randn(2, 9, model.config.n_features)
     frames = torch.export.Dim("frames", min=2, max=1000)
     exported = torch.export.export(model, (features,), dynamic_shapes={"features": {1: frames}})
-    longer = torch.randn(2, 30, 6)
+    longer = torch.randn(2, 30, model.config.n_features)
     torch.testing.assert_close(exported.module()(longer)[0], model(longer).logits)

@@ -6,6 +6,7 @@ from satn_fast import SATNConfig, reference
 
 SMALL = {"channels": 8, "n_blocks": 2, "n_heads": 2, "pooling_size": 4, "dropout": 0.0}
 # Mean and deviation of every block and of attention, standardised before the classifier.
+SPECTRAL = {"spectral_channels": 2, "front_end": {"n_mels": 18}}
 STATISTICS = {"pooling": "statistics", "pooling_layers": "all", "embedding_norm": True}
 FRONT_END = {"preset": "kaldi", "sample_rate": 16000, "n_mels": 2}
 normalizations = pytest.mark.parametrize("normalization", ["global", "level", "running_level", "utterance", "running"])
@@ -38,6 +39,7 @@ class OneLayer(torch.nn.Module):
 modules = {
     "Normalization": (lambda: reference.Normalization(6, "utterance"), (3, 5, 6)),
     "CausalConv1d": (lambda: reference.CausalConv1d(3, 4, 3, 2), (2, 5, 3)),
+    "SpectralConvolution": (lambda: reference.SpectralConvolution(2), (2, 4, 54)),
     "ResidualBlock": (lambda: reference.ResidualBlock(3, 4, 2, 2, 0.0), (2, 5, 3)),
     "TemporalConvNet": (lambda: reference.TemporalConvNet(3, 4, 2, 2, 0.0), (2, 5, 3)),
     "SelfAttention": (lambda: reference.SelfAttention(4, 2, None), (2, 5, 4)),
@@ -47,6 +49,7 @@ modules = {
     "AttentivePooling, with deviation": (lambda: OneLayer(reference.AttentivePooling(4, 3, True)), (2, 5, 4)),
     "SATN": (lambda: reference.SATN(small_config()), (2, 4, 6)),
     "SATN, statistics of all layers": (lambda: reference.SATN(small_config(**STATISTICS)).eval(), (2, 4, 6)),
+    "SATN, spectral convolution": (lambda: reference.SATN(small_config(**SPECTRAL)), (2, 4, 54)),
     "SourceModel": (lambda: reference.SourceModel(small_config(), ("a", "b"), 2), (2, 5, 6)),
 }
 
@@ -69,13 +72,13 @@ def test_every_module_passes_gradcheck_in_float64(name):
 
 
 @normalizations
-@pytest.mark.parametrize("pooling", [{}, STATISTICS], ids=["mean", "statistics"])
+@pytest.mark.parametrize("changes", [{}, STATISTICS, SPECTRAL], ids=["mean", "statistics", "spectral"])
 @pytest.mark.parametrize("window", [None, 3])
-def test_padding_is_inert_even_where_it_is_nan(normalization, window, pooling):
+def test_padding_is_inert_even_where_it_is_nan(normalization, window, changes):
     # In evaluation: the statistics of a batch, which training standardises with, are of all its rows.
-    model = reference.SATN(small_config(normalization=normalization, attention_window=window, **pooling)).eval()
-    alone = [torch.randn(1, n, 6) for n in (9, 4, 1)]
-    padded = torch.full((4, 9, 6), torch.nan)
+    model = reference.SATN(small_config(normalization=normalization, attention_window=window, **changes)).eval()
+    alone = [torch.randn(1, n, model.config.n_features) for n in (9, 4, 1)]
+    padded = torch.full((4, 9, model.config.n_features), torch.nan)
     for row, features in enumerate(alone):
         padded[row, : features.shape[1]] = features[0]
     lengths = torch.tensor([9, 4, 1, 0])
@@ -206,6 +209,31 @@ def test_statistics_of_all_layers_are_their_means_and_deviations():
     torch.testing.assert_close(weights, torch.full((2, 9), 1 / 9).double())
     torch.testing.assert_close(embedding[:, :24], layers.mean(1))
     torch.testing.assert_close(embedding[:, 24:], (layers.var(1, correction=0) + 1e-5).sqrt())
+
+
+def test_spectral_convolution_finds_a_pattern_wherever_it_stands():
+    """What rises through the bands is found higher up as it is lower down, and no frame looks at the next."""
+    spectral = reference.SpectralConvolution(3).double()
+    x = torch.zeros(1, 6, 3, 64).double()
+    pattern = torch.randn(4, 3, 5).double()
+    x[:, 1:5, :, 16:21] = pattern
+    higher = torch.zeros_like(x)
+    higher[:, 1:5, :, 32:37] = pattern  # two places of four, two bands apart each, further up
+    low, high = spectral(x.flatten(2)).unflatten(2, (7, 3)), spectral(higher.flatten(2)).unflatten(2, (7, 3))
+    torch.testing.assert_close(high[:, :, 2:], low[:, :, :5])
+    assert (low[:, 1:] - low[:, :1]).abs().amax((0, 1, 3)).count_nonzero() in (2, 3)  # where the pattern is, only
+    x[:, 3:] = 0
+    torch.testing.assert_close(spectral(x.flatten(2)).unflatten(2, (7, 3))[:, :3], low[:, :3])
+
+
+def test_spectral_convolution_is_one_over_time_and_frequency():
+    spectral = reference.SpectralConvolution(4).double()
+    x = torch.randn(2, 7, 3 * 20).double()
+    image = torch.nn.functional.pad(x.unflatten(2, (3, 20)).transpose(1, 2), (0, 0, 2, 0))
+    weight = spectral.convolution.normalized_weight().unflatten(1, (3, 9)).transpose(2, 3)
+    found = torch.nn.functional.conv2d(image, weight, spectral.convolution.bias, stride=(1, 2)).relu()
+    expected = torch.nn.functional.max_pool2d(found, (1, 4))  # (B, S, T, places)
+    torch.testing.assert_close(spectral(x), expected.permute(0, 2, 3, 1).flatten(2))
 
 
 def test_constant_features_and_no_features_when_fitting():

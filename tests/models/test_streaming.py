@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from satn_fast import SATN, LogMel, SATNConfig, Stream, reference
 from satn_fast.streaming import LONGEST_STEP, StreamState, initial_state, stream_step
 
-from .test_reference import small_config
+from .test_reference import SPECTRAL, small_config
 
 ALLOWED = {torch.float32: 1e-4, torch.float64: 1e-10}
 
@@ -64,6 +64,8 @@ def close(actual, expected):
             "pooling": st.sampled_from(["mean", "statistics"]),
             "pooling_layers": st.sampled_from(["last", "all"]),
             "embedding_norm": st.booleans(),
+            "spectral_channels": st.sampled_from([0, 2]),
+            "front_end": st.just(SPECTRAL["front_end"]),
             "attention_window": st.sampled_from([1, 2, 5, 40]),
             "kernel_size": st.integers(1, 4),
             "n_blocks": st.integers(1, 4),

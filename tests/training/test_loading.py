@@ -199,7 +199,7 @@ def test_impossible_lengths_are_refused(options, complaint):
 def test_a_length_is_known_once_the_number_of_utterances_is():
     with pytest.raises(ValueError, match="resolve"):
         _ = TrainingOptions().n_epochs
-    assert TrainingOptions().resolved(450).steps == default_steps(450) == 3000
+    assert TrainingOptions().resolved(450).steps == default_steps(450) == 1500
     assert TrainingOptions(epochs=7).resolved(450).steps is None
     assert TrainingOptions(steps=7).resolved(450).steps == 7
     assert default_steps(1) == 500

@@ -21,13 +21,15 @@ alignas(16) uint8_t arena[SATN_MODEL_ARENA_BYTES];
 
 MicroInterpreter* interpreter = nullptr;
 
-using Resolver = MicroMutableOpResolver<18>;
+using Resolver = MicroMutableOpResolver<20>;
 
-// Everything that a step is made of: SUM, MUL, SQUARED_DIFFERENCE and RSQRT where a model pools deviations.
+// Everything that a step is made of: CONV_2D and MAX_POOL_2D where a model has spectral convolutions; SUM, MUL,
+// SQUARED_DIFFERENCE and RSQRT where it pools deviations.
 bool add_operators(Resolver& resolver) {
   return resolver.AddAdd() == kTfLiteOk && resolver.AddBatchMatMul() == kTfLiteOk &&
-         resolver.AddConcatenation() == kTfLiteOk && resolver.AddFullyConnected() == kTfLiteOk &&
-         resolver.AddGather() == kTfLiteOk && resolver.AddL2Normalization() == kTfLiteOk &&
+         resolver.AddConcatenation() == kTfLiteOk && resolver.AddConv2D() == kTfLiteOk &&
+         resolver.AddFullyConnected() == kTfLiteOk && resolver.AddGather() == kTfLiteOk &&
+         resolver.AddL2Normalization() == kTfLiteOk && resolver.AddMaxPool2D() == kTfLiteOk &&
          resolver.AddMean() == kTfLiteOk && resolver.AddMul() == kTfLiteOk && resolver.AddQuantize() == kTfLiteOk &&
          resolver.AddReshape() == kTfLiteOk && resolver.AddRsqrt() == kTfLiteOk && resolver.AddSlice() == kTfLiteOk &&
          resolver.AddSoftmax() == kTfLiteOk && resolver.AddSquaredDifference() == kTfLiteOk &&

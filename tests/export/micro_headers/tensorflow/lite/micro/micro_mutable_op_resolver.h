@@ -18,9 +18,11 @@ class MicroMutableOpResolver : public MicroOpResolver {
   TfLiteStatus AddAdd() { return add(BuiltinOperator_ADD); }
   TfLiteStatus AddBatchMatMul() { return add(BuiltinOperator_BATCH_MATMUL); }
   TfLiteStatus AddConcatenation() { return add(BuiltinOperator_CONCATENATION); }
+  TfLiteStatus AddConv2D() { return add(BuiltinOperator_CONV_2D); }
   TfLiteStatus AddFullyConnected() { return add(BuiltinOperator_FULLY_CONNECTED); }
   TfLiteStatus AddGather() { return add(BuiltinOperator_GATHER); }
   TfLiteStatus AddL2Normalization() { return add(BuiltinOperator_L2_NORMALIZATION); }
+  TfLiteStatus AddMaxPool2D() { return add(BuiltinOperator_MAX_POOL_2D); }
   TfLiteStatus AddMean() { return add(BuiltinOperator_MEAN); }
   TfLiteStatus AddMul() { return add(BuiltinOperator_MUL); }
   TfLiteStatus AddQuantize() { return add(BuiltinOperator_QUANTIZE); }

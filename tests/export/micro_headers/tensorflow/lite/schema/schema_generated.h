@@ -10,8 +10,10 @@ namespace tflite {
 enum BuiltinOperator : int32_t {
   BuiltinOperator_ADD = 0,
   BuiltinOperator_CONCATENATION = 2,
+  BuiltinOperator_CONV_2D = 3,
   BuiltinOperator_FULLY_CONNECTED = 9,
   BuiltinOperator_L2_NORMALIZATION = 11,
+  BuiltinOperator_MAX_POOL_2D = 17,
   BuiltinOperator_MUL = 18,
   BuiltinOperator_RESHAPE = 22,
   BuiltinOperator_SOFTMAX = 25,
