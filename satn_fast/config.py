@@ -19,8 +19,8 @@ POOLING_LAYERS = ("last", "all")
 # What the network is fed: log-Mel bands with their deltas and delta-deltas, side by side.
 FEATURE_ORDERS = 3
 
-# Power to loudness (Stevens 1955, "The measurement of loudness"): ten decibels more are twice as loud. Frames weighted by
-# their power instead, an utterance's level is that of a few peaks, and RAVDESS is recognised worse (`docs/results.md`).
+# Power to loudness (Stevens 1955, "The measurement of loudness"): ten decibels more are twice as loud. With
+# power in its place, a few peaks decide what the level of an utterance is, and less is recognised (`docs/results.md`).
 LOUDNESS_EXPONENT = 0.3
 
 # The spectral convolution: frames and bands that it sees, bands from one place to the next, and places of which the
@@ -70,7 +70,7 @@ class SATNConfig:
         dropout: Probability of dropping a channel, for all frames of an utterance, while training.
         embedding_dropout: Probability of dropping a number of the pooled vector while training.
         normalization: `"global"` uses the feature statistics kept in the model. The others first remove something:
-            `"level"` the loudness of the utterance, one number, the mean over its bands and, weighted by their loudness,
+            `"level"` how loud the utterance is, one number, the mean over its bands and, weighted by their loudness,
             its frames; `"utterance"` the mean over its frames of every feature (neither is streamable);
             `"running_level"` and `"running"` the same over the frames so far, the same offline and streaming.
             `"speaker"` expects features that were standardised per speaker

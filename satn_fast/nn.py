@@ -82,8 +82,9 @@ class SpectralConvolution(reference.SpectralConvolution):
         convolution, n_frames = self.convolution, x.shape[1]
         if not runs_at_once_on_cpu(x, convolution.bias) or not x.numel():
             return super().forward(x, lengths)
-        image = zero_padded(x, lengths).unflatten(2, (FEATURE_ORDERS, -1)).transpose(1, 2)
-        weight = convolution.normalized_weight().unflatten(1, (FEATURE_ORDERS, -1)).transpose(2, 3)
+        image = zero_padded(x, lengths).reshape(len(x), n_frames, FEATURE_ORDERS, -1).transpose(1, 2)
+        weight = convolution.normalized_weight()
+        weight = weight.reshape(len(weight), FEATURE_ORDERS, -1, SPECTRAL_FRAMES).transpose(2, 3)
         # Channels last takes a third of the time of a training step.
         image, weight = (y.contiguous(memory_format=torch.channels_last) for y in (image, weight))
         found = F.conv2d(image, weight, convolution.bias, stride=(1, SPECTRAL_STRIDE), padding=(SPECTRAL_FRAMES - 1, 0))

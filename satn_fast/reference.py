@@ -231,17 +231,22 @@ class SpectralConvolution(nn.Module):
         n_places = around.shape[1]
         of_places = None if lengths is None else lengths.repeat_interleave(n_places)
         found = self.convolution(around.flatten(0, 1), lengths=of_places)
-        return self.largest(found.unflatten(0, (-1, n_places)))
+        return self.largest(found.reshape(*around.shape[:3], found.shape[-1]))
 
     def around_places(self, x: Tensor) -> Tensor:
         """(B, T, F) to the bands around each place in every order, (B, P, T, orders * bands)."""
-        bands = x.unflatten(2, (FEATURE_ORDERS, -1)).unfold(3, SPECTRAL_BANDS, SPECTRAL_STRIDE)
+        bands = x.reshape(*x.shape[:2], FEATURE_ORDERS, x.shape[2] // FEATURE_ORDERS).unfold(
+            3, SPECTRAL_BANDS, SPECTRAL_STRIDE
+        )
         return bands.permute(0, 3, 1, 2, 4).flatten(3)
 
     def largest(self, found: Tensor) -> Tensor:
         """What was found at each place, (B, P, T, S), to the largest of neighbours, (B, T, places * S)."""
-        whole = found[:, : found.shape[1] // SPECTRAL_POOLED * SPECTRAL_POOLED]
-        return whole.unflatten(1, (-1, SPECTRAL_POOLED)).amax(2).transpose(1, 2).flatten(2)
+        n_places = found.shape[1] // SPECTRAL_POOLED
+        neighbours = found[:, : n_places * SPECTRAL_POOLED].reshape(
+            len(found), n_places, SPECTRAL_POOLED, *found.shape[2:]
+        )
+        return neighbours.amax(2).transpose(1, 2).flatten(2)
 
 
 class ResidualBlock(nn.Module):

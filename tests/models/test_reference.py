@@ -188,7 +188,7 @@ def test_level_takes_the_loudness_and_nothing_else():
     torch.testing.assert_close(running(x)[:, :7], running(x[:, :7]))
 
 
-@pytest.mark.parametrize("mode, largest", [("level", 0.02), ("running_level", 0.2)])  # after one frame of speech
+@pytest.mark.parametrize(("mode", "largest"), [("level", 0.02), ("running_level", 0.2)])  # after one frame of speech
 def test_silence_has_next_to_no_part_in_the_level(mode, largest):
     speech, silence = torch.randn(1, 20, 3), torch.full((1, 30, 3), -30.0)
     normalization = reference.Normalization(3, mode)
