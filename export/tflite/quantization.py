@@ -1,6 +1,6 @@
 """INT8 for LiteRT: int8 activations, int8 weights per channel, static ranges.
 
-In int8 is the TCN (convolutions, padding, residual sums) and the projections of attention and pooling. In float32
+In int8 are the spectral convolution, the TCN (convolutions, padding, residual sums) and the projections of attention and pooling. In float32
 stay the input normalisation, the attention scores and their softmax (int8 has a fixed scale of 1/256 there),
 LayerNorm, the pooling's softmax, mean and deviation, and the classifier; input and output are float32. Where all blocks
 are pooled, what is pooled of them is dequantized, and the next block goes on from the integers.
@@ -32,7 +32,14 @@ _Operator = qtyping.TFLOperationName
 
 # Parts of the model, by the scopes of graph.py, and their operators that int8 computes.
 INT8_OPERATORS = {
-    "spectral": (_Operator.CONV_2D, _Operator.PAD, _Operator.MAX_POOL_2D, _Operator.RESHAPE, _Operator.CONCATENATION),
+    "spectral": (
+        _Operator.RESHAPE,
+        _Operator.TRANSPOSE,
+        _Operator.PAD,
+        _Operator.CONV_2D,
+        _Operator.MAX_POOL_2D,
+        _Operator.CONCATENATION,
+    ),
     "tcn": (_Operator.CONV_2D, _Operator.PAD, _Operator.ADD, _Operator.RESHAPE),
     "attention": (_Operator.FULLY_CONNECTED,),
     "pooling_projection": (_Operator.FULLY_CONNECTED,),

@@ -35,7 +35,7 @@ _SMALLEST_SCALE = 1e-12
 def fake_quantized(model: nn.Module) -> Iterator[None]:
     """Inside the block, `model` computes with the rounding of its int8 files; parameters stay as they are.
 
-    Rounded are the convolutions and sums of the TCN, and the projections of attention and pooling (there only the
+    Rounded are the spectral convolution, the convolutions and sums of the TCN, and the projections of attention and pooling (there only the
     weights); in float stay the normalisation, attention itself, LayerNorm, the softmax of pooling, and the classifier.
 
     Args:
@@ -54,7 +54,7 @@ def fake_quantized(model: nn.Module) -> Iterator[None]:
     """
     classes = {module: type(module) for module in model.modules()}
     for parent in classes:
-        if isinstance(parent, reference.ResidualBlock | reference.SelfAttention):
+        if isinstance(parent, reference.SpectralConvolution | reference.ResidualBlock | reference.SelfAttention):
             _swap(parent)
             for module in parent.children():
                 _swap(module)
@@ -100,6 +100,11 @@ class _Linear(nn.Linear):
         return F.linear(x, rounded_weight(self.weight), self.bias)
 
 
+class _SpectralConvolution(fast.SpectralConvolution):
+    def forward(self, x: Tensor, lengths: Tensor | None = None) -> Tensor:
+        return rounded_activation(super().forward(rounded_activation(x, lengths), lengths), lengths)
+
+
 class _ResidualBlock(fast.ResidualBlock):
     def forward(self, x: Tensor, lengths: Tensor | None = None) -> Tensor:
         dropout_p = self.dropout if self.training else 0.0
@@ -129,6 +134,7 @@ class _AttentivePooling(fast.AttentivePooling):
 
 _ROUNDING: dict[type[nn.Module], type[nn.Module]] = {
     fast.CausalConv1d: _Convolution,
+    fast.SpectralConvolution: _SpectralConvolution,
     fast.ResidualBlock: _ResidualBlock,
     fast.SelfAttention: _SelfAttention,
     fast.AttentivePooling: _AttentivePooling,

@@ -93,11 +93,11 @@ def test_blocks_stay_in_integers_where_they_are_pooled_too(pooled, tmp_path):
     options.log_severity_level = 4
     onnxruntime.InferenceSession(pooled.folder / "model.int8.onnx", options, ["CPUExecutionProvider"])
     operators = Counter(node.op_type for node in onnx.load(tmp_path / "optimised.onnx").graph.node)
-    assert operators["QLinearConv"] == CONVOLUTIONS
+    assert operators["QLinearConv"] == CONVOLUTIONS + 1
     assert operators["Conv"] == operators["FusedConv"] == 0
     assert operators["QLinearAdd"] == operators["QGemm"] == 3
-    assert operators["QuantizeLinear"] == 3, "input, attended, layers: the convolutions pass integers on"
-    assert operators["DequantizeLinear"] == 3 + 1, "what is pooled of every block, and the sum before LayerNorm"
+    assert operators["QuantizeLinear"] == 4, "image, features beside patterns, attended, layers: no other"
+    assert operators["DequantizeLinear"] == 1 + 3 + 1, "patterns, every block that is pooled, the sum before LayerNorm"
     assert operators["Sqrt"] == 1
 
 
@@ -107,10 +107,12 @@ def test_tflite_blocks_stay_in_integers_where_they_are_pooled_too(pooled):
     for name, operator in operators_of(model):
         kinds.setdefault(name, []).append(types[operator.outputs[0]])
     int8, float32 = schema.TensorType.INT8, schema.TensorType.FLOAT32
-    assert kinds["CONV_2D"] == [int8] * CONVOLUTIONS
+    assert kinds["CONV_2D"] == [int8] * (CONVOLUTIONS + 1)
+    assert kinds["MAX_POOL_2D"] == [int8]
+    assert Counter(kinds["CONCATENATION"]) == {int8: 1, float32: 2}, "patterns to features; layers; mean and deviation"
     assert Counter(kinds["FULLY_CONNECTED"])[int8] == 3
-    assert len(kinds["QUANTIZE"]) == 3
-    for name in ("SQRT", "SQUARED_DIFFERENCE", "BATCH_MATMUL", "SOFTMAX", "CONCATENATION"):
+    assert len(kinds["QUANTIZE"]) == 5, "image, features, patterns to the scale of features, attended, layers"
+    for name in ("SQRT", "SQUARED_DIFFERENCE", "BATCH_MATMUL", "SOFTMAX"):
         assert set(kinds[name]) == {float32}, name
     assert all(not code.customCode for code in model.operatorCodes)
 

@@ -62,8 +62,8 @@ def test_every_layer_is_compared_and_the_worst_comes_first(exported, name):
 @pytest.mark.parametrize("name", [*UTTERANCE, *STREAM])
 def test_every_layer_is_compared_where_all_of_them_are_pooled(pooled, name):
     errors = by_layer(pooled.folder / name, pooled.model, pooled.features[:5])
-    assert len(errors) == 1 + 2 * 3 + 3 + 1 + 1
-    assert {"encoder.attention", "encoder.tcn.blocks.0", "pooling", "classifier"} < set(errors)
+    assert len(errors) == 2 + 2 * 3 + 3 + 1 + 1
+    assert {"encoder.spectral", "encoder.attention", "encoder.tcn.blocks.0", "pooling", "classifier"} < set(errors)
     worst = max(error.relative_error for error in errors.values())
     assert 1e-4 < worst < 0.15 if is_int8(name) else worst < 1e-5
 

@@ -101,7 +101,11 @@ def test_deviation_of_channels_that_hardly_move_is_exact(tmp_path, kind):
 
 
 @pytest.mark.parametrize(("write", "name"), [(to_onnx, "model.onnx"), (to_tflite, "model.tflite")])
-@pytest.mark.parametrize(("n_blocks", "pooling"), [(2, {}), (1, speechlike.STATISTICS)], ids=["mean", "statistics"])
+@pytest.mark.parametrize(
+    ("n_blocks", "pooling"),
+    [(2, {}), (1, speechlike.STATISTICS | {"spectral_channels": 0})],
+    ids=["mean", "statistics"],
+)
 def test_first_block_without_projection_and_other_kernel_sizes(tmp_path, write, name, n_blocks, pooling):
     sizes = {"channels": 3 * speechlike.N_MELS, "n_heads": 3, "kernel_size": 2, "n_blocks": n_blocks}
     model = speechlike.untrained(**sizes, **pooling)
