@@ -111,7 +111,7 @@ class PytorchTCN(nn.Module):
         super().__init__()
         config, blocks = plain.config, plain.encoder.tcn.blocks
         tcn = peer_module("pytorch_tcn", "pytorch-tcn").TCN(
-            config.n_features,
+            config.tcn_inputs,
             (config.channels,) * config.n_blocks,
             kernel_size=config.kernel_size,
             dropout=config.dropout,

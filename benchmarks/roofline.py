@@ -11,6 +11,7 @@ import torch
 
 from benchmarks.timing import measure_in_turn
 from satn_fast import LogMel, SATNConfig
+from satn_fast.config import FEATURE_ORDERS, SPECTRAL_BANDS, SPECTRAL_FRAMES, SPECTRAL_POOLED
 
 # A processor copies what its caches hold faster than the rest, so a ceiling belongs to a size.
 SMALLEST_COPY, LARGEST_COPY = 2**16, 2**28
@@ -82,16 +83,21 @@ def model(config: SATNConfig, lengths: Sequence[int]) -> Work:
     """The whole model in float32, forward, on utterances of so many frames: features and parameters are read once."""
     rows, channels, size = sum(lengths), config.channels, 4
     layers = [convolution(rows, channels, channels, config.kernel_size, size)] * (2 * config.n_blocks - 1)
-    layers.append(convolution(rows, config.n_features, channels, config.kernel_size, size))
+    layers.append(convolution(rows, config.tcn_inputs, channels, config.kernel_size, size))
     layers += [convolution(rows, channels, channels, 1, size)] * 4  # query, key, value, output
-    if config.n_features != channels:
-        layers.append(convolution(rows, config.n_features, channels, 1, size))
+    if config.tcn_inputs != channels:
+        layers.append(convolution(rows, config.tcn_inputs, channels, 1, size))
     pairs = sum(visible_pairs(frames, config.attention_window) for frames in lengths)
     layers.append(attention(pairs, rows, config.n_heads, channels // config.n_heads, size))
     layers.append(pooling(rows, config.pooled_channels, config.pooling_size, size))
     # The product of two layers need not leave the cache: only what comes from outside and goes there is counted.
     parameters = sum(layer.operations for layer in layers[:-2]) / (2 * rows)
     parameters += config.pooled_channels * config.pooling_size
+    if config.spectral_channels:
+        places = config.spectral_places * SPECTRAL_POOLED
+        seen = FEATURE_ORDERS * SPECTRAL_BANDS
+        layers.append(convolution(rows * places, seen, config.spectral_channels, SPECTRAL_FRAMES, size))
+        parameters += seen * SPECTRAL_FRAMES * config.spectral_channels
     return Work(sum(layer.operations for layer in layers), size * (rows * config.n_features + parameters))
 
 

@@ -74,7 +74,7 @@ def initial_state(
         >>> from satn_fast import SATN, SATNConfig
         >>> state = initial_state(SATN(SATNConfig.preset("micro")), batch_size=3)
         >>> state.keys.shape, [tuple(history.shape) for history in state.convolutions[:3]]
-        (torch.Size([3, 49, 2, 16]), [(3, 2, 192), (3, 2, 32), (3, 4, 32)])
+        (torch.Size([3, 49, 2, 16]), [(3, 2, 192), (3, 2, 248), (3, 2, 32)])
     """
     config = model.config
     window = _window(config)

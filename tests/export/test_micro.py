@@ -181,8 +181,8 @@ def test_short_utterances_are_not_drowned_by_absent_frames(model, micro, n_frame
     utterances = [speechlike.utterance(np.random.default_rng(seed), n_frames, seed % 3) for seed in range(20)]
     expected = np.stack([float_logits(model, features) for features in utterances])
     logits = np.stack([micro(features) for features in utterances])
-    # One frame deviates by nothing, which no utterance of calibration does: int16 has few variances near zero, and logits
-    # go beyond those of calibration.
+    # One frame deviates by nothing, which no utterance of calibration does: int16 has few variances near zero, and
+    # logits go beyond those of calibration.
     tolerance = 2.5 if (n_frames, model.config.pooling) == (1, "statistics") else 1
     # Their zeros would shrink all logits.
     assert np.abs((logits * expected).sum() / np.square(expected).sum() - 1) < 0.03 * tolerance
