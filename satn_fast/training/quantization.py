@@ -36,7 +36,8 @@ def fake_quantized(model: nn.Module) -> Iterator[None]:
     """Inside the block, `model` computes with the rounding of its int8 files; parameters stay as they are.
 
     Rounded are the spectral convolution, the convolutions and sums of the TCN, and the projections of attention and
-    pooling (there only the weights); in float stay the normalisation, attention itself, LayerNorm, the softmax of pooling, and the classifier.
+    pooling (there only the weights); in float stay the normalisation, attention itself, LayerNorm, the softmax of
+    pooling, and the classifier.
 
     Args:
         model: A `satn_fast.SATN`, or any module with the encoder of one; changed while the block runs, so it is used by
