@@ -80,7 +80,7 @@ class SpectralConvolution(reference.SpectralConvolution):
     def forward(self, x: Tensor, lengths: Tensor | None = None) -> Tensor:
         """Normalised features (B, T, F) to (B, T, places * S)."""
         convolution, n_frames = self.convolution, x.shape[1]
-        if not runs_at_once_on_cpu(x, convolution.bias) or not x.numel():
+        if runs_on_triton(x) or not runs_at_once_on_cpu(x, convolution.bias) or not x.numel():
             return super().forward(x, lengths)
         image = zero_padded(x, lengths).reshape(len(x), n_frames, FEATURE_ORDERS, -1).transpose(1, 2)
         weight = convolution.normalized_weight()

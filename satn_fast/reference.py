@@ -242,11 +242,7 @@ class SpectralConvolution(nn.Module):
 
     def largest(self, found: Tensor) -> Tensor:
         """What was found at each place, (B, P, T, S), to the largest of neighbours, (B, T, places * S)."""
-        n_places = found.shape[1] // SPECTRAL_POOLED
-        neighbours = found[:, : n_places * SPECTRAL_POOLED].reshape(
-            len(found), n_places, SPECTRAL_POOLED, *found.shape[2:]
-        )
-        return neighbours.amax(2).transpose(1, 2).flatten(2)
+        return found.unfold(1, SPECTRAL_POOLED, SPECTRAL_POOLED).amax(-1).transpose(1, 2).flatten(2)
 
 
 class ResidualBlock(nn.Module):
