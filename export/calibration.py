@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from satn_fast.config import FEATURE_ORDERS, LARGEST_LEVEL, LOUDNESS_EXPONENT
+from satn_fast.config import LARGEST_LEVEL, LOUDNESS_EXPONENT
 from satn_fast.frontend import LogMel
 
 if TYPE_CHECKING:
@@ -187,12 +187,12 @@ def _check_level(features: Sequence[Array], weights: FoldedSATN) -> None:
     """
     if not weights.mean.any():
         return  # statistics that were never fitted
-    n_mels = weights.config.n_features // FEATURE_ORDERS
-    bands = [array[:, :n_mels].astype(np.float64) for array in features]
+    n_bands = weights.config.n_bands
+    bands = [array[:, :n_bands].astype(np.float64) for array in features]
     if weights.bands is not None:
         bands = [each - level_so_far(each)[-1] for each in bands]
     mean = np.concatenate(bands).mean(0)
-    distance = float(np.median(np.abs(mean - weights.mean[:n_mels]) * weights.inverse_std[:n_mels]))
+    distance = float(np.median(np.abs(mean - weights.mean[:n_bands]) * weights.inverse_std[:n_bands]))
     if distance > _FOREIGN:
         raise ValueError(
             f"calibration is of another front end or level: its log-Mel bands are {distance:.1f} standard deviations "

@@ -23,16 +23,16 @@ FEATURE_ORDERS = 3
 # power in its place, a few peaks decide what the level of an utterance is, and less is recognised (`docs/results.md`).
 LOUDNESS_EXPONENT = 0.3
 
+# Bounds of a frame's level where its loudness is taken, so that sums stay finite in float32 whatever the features. The
+# natural logarithm of what 16 bits hold is within -16 and 30, decibels from full scale are mostly within.
+LARGEST_LEVEL = 60.0
+
 # The spectral convolution: frames and bands that it sees, bands from one place to the next, and places of which the
 # largest value is kept.
 SPECTRAL_FRAMES = 3
 SPECTRAL_BANDS = 9
 SPECTRAL_STRIDE = 2
 SPECTRAL_POOLED = 4
-
-# Bounds of a frame's level where its loudness is taken, so that sums stay finite in float32 whatever the features. The
-# natural logarithm of what 16 bits hold is within -16 and 30, decibels from full scale are mostly within.
-LARGEST_LEVEL = 60.0
 
 # Average speech that a running mean starts from, in seconds. With none, the source task of the demo was still at 93 %
 # phoneme errors where this reached 83 % (400 steps of 16 utterances, preset edge).
@@ -141,9 +141,14 @@ class SATNConfig:
         return ((self.n_bands - SPECTRAL_BANDS) // SPECTRAL_STRIDE + 1) // SPECTRAL_POOLED
 
     @property
+    def n_patterns(self) -> int:
+        """Width of what the spectral convolution gives: every pattern at every place; 0 without one."""
+        return self.spectral_channels * self.spectral_places
+
+    @property
     def tcn_inputs(self) -> int:
-        """Width of what the TCN reads: the features, and beside them what the spectral convolution found."""
-        return self.n_features + self.spectral_channels * self.spectral_places
+        """Width of what the TCN reads: the features, and beside them the patterns in them."""
+        return self.n_features + self.n_patterns
 
     @property
     def head_size(self) -> int:

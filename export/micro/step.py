@@ -97,7 +97,7 @@ def _tcn_input(graph: Graph, x: str, weights: FoldedSATN) -> str:
     )
     window = {"filter_height": 1, "filter_width": SPECTRAL_POOLED, "stride_h": 1, "stride_w": SPECTRAL_POOLED}
     largest = graph.apply("MAX_POOL_2D", "spectral_largest", found, options=window)
-    shape = graph.indices(n_frames, config.tcn_inputs - config.n_features)
+    shape = graph.indices(n_frames, config.n_patterns)
     # To the scale of the features, which they stand beside.
     patterns = graph.apply(
         "QUANTIZE", "patterns", graph.apply("RESHAPE", "found_in_frames", largest, shape), dtype="int8"

@@ -264,8 +264,7 @@ def tcn_input(
     found = graph.node("MaxPool", [found], "spectral_largest", kernel_shape=kernel, strides=kernel)
     # Place by place, as the TCN was trained.
     found = graph.node("Transpose", [found], "spectral_places", perm=[0, 2, 1, 3])
-    n_patterns = weights.config.tcn_inputs - weights.config.n_features
-    patterns = graph.node("Reshape", [found, graph.integers(0, n_patterns, -1)], "patterns")
+    patterns = graph.node("Reshape", [found, graph.integers(0, weights.config.n_patterns, -1)], "patterns")
     return graph.node("Concat", [x, patterns], "tcn_input", axis=1)
 
 

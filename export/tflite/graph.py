@@ -62,7 +62,7 @@ def forward(weights: FoldedSATN) -> Callable[[Tensor], dict[str, Tensor]]:
         if weights.spectral is not None:
             with tf.name_scope("spectral"):
                 patterns = _patterns(x, weights.spectral, config.n_bands)
-                patterns = tf.reshape(patterns, [1, -1, 1, config.tcn_inputs - config.n_features])
+                patterns = tf.reshape(patterns, [1, -1, 1, config.n_patterns])
                 h = tf.concat([h, patterns], -1)
         with tf.name_scope("tcn"):
             for block in weights.blocks:
