@@ -107,11 +107,12 @@ def _tensors(operators: Mapping[str, _Operator], config: SATNConfig, path: Path)
         return made_by(f"tcn/Relu_{number}" if number else "tcn/Relu")
 
     (first, *_), attention = rectified(0).inputs, "encoder.attention"
-    padded = operators.get("tcn/Pad")
-    found = {"encoder.normalization": padded.inputs[0] if padded is not None and padded.output == first else first}
     if config.spectral_channels:
         normalised, patterns = made_by("spectral/concat").inputs
         found = {"encoder.normalization": normalised, "encoder.spectral": patterns}
+    else:
+        padded = operators.get("tcn/Pad")
+        found = {"encoder.normalization": padded.inputs[0] if padded is not None and padded.output == first else first}
     for i in range(config.n_blocks):
         found[f"encoder.tcn.blocks.{i}.conv1"] = rectified(3 * i).output
         found[f"encoder.tcn.blocks.{i}"] = rectified(3 * i + 2).output
