@@ -11,9 +11,7 @@ is written.
 
 import json
 import platform
-import statistics
 import tempfile
-import time
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import partial
@@ -26,6 +24,7 @@ import typer
 from numpy.typing import NDArray
 
 from benchmarks import markdown
+from benchmarks.timing import median_seconds
 from satn_fast import SATN, LogMel
 from satn_fast.cli.audio import waveforms_of
 from satn_fast.cli.terminal import bar, progress_bars, warn
@@ -64,7 +63,7 @@ COLUMNS = (
 )
 ROUNDS = 100
 BATCH_SIZE = 8
-# Another model ran before, and left its weights in the caches; who listens all day has those of one.
+# Who listens all day has the weights of one model in the caches.
 WARM_UP = 5
 
 TOOLS = {"onnxruntime": "ONNX Runtime", "ai-edge-litert": "LiteRT", "tflite-micro": "TFLite Micro"}
@@ -159,14 +158,7 @@ def measured_latencies(folder: Path, exported: Manifest, audio: NDArray[np.float
     utterance = np.resize(audio, round(exported.utterance_seconds * front_end.sample_rate))
     models = {entry.name: load(folder / entry.name) for entry in exported.files}
     calls = {name: _call(model, utterance, front_end(utterance)) for name, model in models.items()}
-    times: dict[str, list[float]] = {name: [] for name in calls}
-    for _ in range(ROUNDS):
-        for name, call in calls.items():
-            for _ in range(WARM_UP):
-                call()
-            start = time.perf_counter()
-            call()
-            times[name].append(time.perf_counter() - start)
+    taken = median_seconds(calls, rounds=ROUNDS, warm_up=WARM_UP)
     hop = front_end.hop_length / front_end.sample_rate
     result = {}
     for name, model in models.items():
@@ -174,7 +166,7 @@ def measured_latencies(folder: Path, exported: Manifest, audio: NDArray[np.float
         seconds = exported.utterance_seconds
         if isinstance(model, ExportedStream | MicroModel):
             seconds = model.chunk_frames * hop
-        result[name] = Latency(seconds, 1e3 * statistics.median(times[name]) / utterances)
+        result[name] = Latency(seconds, 1e3 * taken[name] / utterances)
     return result
 
 

@@ -1,8 +1,8 @@
-"""Timing on a device: by its own events, several contenders in turn."""
+"""Timing several contenders in turn, so that a drifting clock treats all alike; on a device by its own events."""
 
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -45,6 +45,25 @@ def measure_in_turn(
             times[name].append(_seconds(run, repeats[name], device))
     spreads = {name: spread_of_median(taken) for name, taken in times.items()}
     return {name: Measurement(statistics.median(times[name]), memory[name], spreads[name]) for name in contenders}
+
+
+def median_seconds(contenders: Mapping[str, Run], *, rounds: int, warm_up: int) -> dict[str, float]:
+    """Median seconds of single calls on the host, A B C A B C ...
+
+    Args:
+        contenders: What is timed, by name.
+        rounds: Timed calls of each.
+        warm_up: Calls before every timed one: another contender ran before, and left its weights in the caches.
+    """
+    times: dict[str, list[float]] = {name: [] for name in contenders}
+    for _ in range(rounds):
+        for name, run in contenders.items():
+            for _ in range(warm_up):
+                run()
+            began = time.perf_counter()
+            run()
+            times[name].append(time.perf_counter() - began)
+    return {name: statistics.median(taken) for name, taken in times.items()}
 
 
 def _seconds(run: Run, repeats: int, device: torch.device) -> float:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from satn_fast import reference
-from satn_fast.config import FEATURE_ORDERS, SATNConfig
+from satn_fast.config import FEATURE_ORDERS, LEVEL_NORMALIZATIONS, SATNConfig
 
 Array = NDArray[np.float32]
 
@@ -92,7 +92,7 @@ class FoldedSATN(NamedTuple):
     @property
     def bands(self) -> Array | None:
         """(F,): 1 for log-Mel bands, 0 for their deltas, where normalisation removes a level; deltas have none."""
-        if self.config.normalization not in ("level", "running_level"):
+        if self.config.normalization not in LEVEL_NORMALIZATIONS:
             return None
         is_band: Array = (np.arange(len(self.mean)) < len(self.mean) // FEATURE_ORDERS).astype(np.float32)
         return is_band

@@ -10,6 +10,9 @@ from typing import Any
 
 NORMALIZATIONS = ("global", "level", "running_level", "utterance", "running", "speaker")
 
+# Those that remove one number from all bands.
+LEVEL_NORMALIZATIONS = ("level", "running_level")
+
 # Those that need no frame of the future, so that a stream can compute them.
 STREAMABLE_NORMALIZATIONS = ("global", "running_level", "running")
 

@@ -25,6 +25,7 @@ from torch import Tensor, nn
 from satn_fast.config import (
     FEATURE_ORDERS,
     LARGEST_LEVEL,
+    LEVEL_NORMALIZATIONS,
     LOUDNESS_EXPONENT,
     SPECTRAL_BANDS,
     SPECTRAL_FRAMES,
@@ -122,7 +123,7 @@ class Normalization(nn.Module):
         """Normalises a batch; padded frames become zero."""
         # Half precision cannot count to T.
         wide = x.to(torch.promote_types(x.dtype, torch.float32))
-        if self.mode in ("level", "running_level"):
+        if self.mode in LEVEL_NORMALIZATIONS:
             wide = zero_padded(wide, lengths)
             centred = wide - self.level(wide, lengths) - self.mean
         else:
@@ -158,7 +159,7 @@ class Normalization(nn.Module):
         n_frames = sum(len(features) for features in utterances)
         if not n_frames:
             raise ValueError("utterances holds no frame; give at least one utterance longer than a window")
-        has_level = self.mode in ("level", "running_level")
+        has_level = self.mode in LEVEL_NORMALIZATIONS
         wide = [features.double()[None] for features in utterances if len(features)]
         heard = [x - self.level(x, None) if has_level else x for x in wide]
         mean = torch.stack([x.sum((0, 1)) for x in heard]).sum(0) / n_frames

@@ -1,9 +1,7 @@
 """What the int8 files of a protocol's models lose beside the checkpoints, their size, and how long they take."""
 
 import json
-import statistics
 import tempfile
-import time
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import partial
@@ -14,6 +12,7 @@ from torch import Tensor
 
 from benchmarks.recognition.kept import Record, described_software, results_file
 from benchmarks.recognition.protocols import Prepared, ProtocolError
+from benchmarks.timing import median_seconds
 from satn_fast import SATN, LogMel
 from satn_fast.data import Utterance
 from satn_fast.evaluation import Predictions, evaluate_utterances, join
@@ -76,7 +75,8 @@ def measure_exported(
         speech = np.resize(
             np.concatenate(heard), (front_end.frame_count(round(SECONDS * front_end.sample_rate)), front_end.n_features)
         )
-        milliseconds = _milliseconds(files, speech)
+        calls = {name: partial(model, speech) for name, model in files.items()}
+        seconds = median_seconds(calls, rounds=ROUNDS, warm_up=1)
     joined = {file: join(predictions) for file, predictions in said.items()}
     record = {
         "protocol": prepared.protocol.name,
@@ -92,7 +92,7 @@ def measure_exported(
                 "bytes": sizes[file],
                 "agreement": round(float(np.mean(joined[file].decisions == joined[_CHECKPOINT].decisions)), 4),
                 "ua": _ua(joined[file]),
-                "milliseconds": round(milliseconds[file], 3),
+                "milliseconds": round(1e3 * seconds[file], 3),
             }
             for file in _WRITE
         ],
@@ -129,18 +129,6 @@ def _of_fold(
     """Utterances and features of a fold, or of all others."""
     rows = [row for row, fold in enumerate(prepared.names) if (fold == name) != others]
     return [prepared.utterances[row] for row in rows], [features[row] for row in rows]
-
-
-def _milliseconds(models: Mapping[str, ExportedModel], features: np.ndarray) -> dict[str, float]:
-    """Medians of an utterance, in turn, on one thread."""
-    times: dict[str, list[float]] = {name: [] for name in models}
-    for _ in range(ROUNDS):
-        for name, model in models.items():
-            model(features)  # another model left its weights in the caches
-            began = time.perf_counter()
-            model(features)
-            times[name].append(1e3 * (time.perf_counter() - began))
-    return {name: statistics.median(taken) for name, taken in times.items()}
 
 
 def _ua(predictions: Predictions) -> float:

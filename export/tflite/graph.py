@@ -9,7 +9,14 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from satn_fast.config import FEATURE_ORDERS, LARGEST_LEVEL, LOUDNESS_EXPONENT, SPECTRAL_POOLED, SPECTRAL_STRIDE
+from satn_fast.config import (
+    FEATURE_ORDERS,
+    LARGEST_LEVEL,
+    LEVEL_NORMALIZATIONS,
+    LOUDNESS_EXPONENT,
+    SPECTRAL_POOLED,
+    SPECTRAL_STRIDE,
+)
 from satn_fast.export.tiles import Tiles
 from satn_fast.export.weights import Array, Attention, Convolution, Dense, FoldedSATN, image_weight
 from satn_fast.kernels.attentive_pool import DEVIATION_FLOOR
@@ -97,7 +104,7 @@ def forward(weights: FoldedSATN) -> Callable[[Tensor], dict[str, Tensor]]:
 def _normalization(features: Tensor, weights: FoldedSATN, frame: Tensor) -> Tensor:
     """(1, T, F) to normalised (1, T, F); `frame` is (T,) 0, 1, 2, ..."""
     x, mode = features - weights.mean, weights.config.normalization
-    if mode in ("level", "running_level"):
+    if mode in LEVEL_NORMALIZATIONS:
         x = x - _level(features, weights.bands, running=mode == "running_level")
     elif mode == "utterance":
         x = x - tf.reduce_mean(x, 1, keepdims=True)
