@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from satn_fast.config import LARGEST_LEVEL, LOUDNESS_EXPONENT
+from satn_fast.config import LARGEST_LEVEL
 from satn_fast.frontend import LogMel
 
 if TYPE_CHECKING:
@@ -161,10 +161,10 @@ def _identity(utterance: Utterance) -> tuple[str, str, str, float, float]:
     )
 
 
-def level_so_far(bands: NDArray[np.float64]) -> NDArray[np.float64]:
+def level_so_far(bands: NDArray[np.float64], loudness_exponent: float) -> NDArray[np.float64]:
     """(T, n_bands) to the level of the frames so far, (T, 1): see `satn_fast.reference.level_sums`."""
     level = bands.mean(1, keepdims=True)
-    loudness = np.exp(LOUDNESS_EXPONENT * level.clip(-LARGEST_LEVEL, LARGEST_LEVEL))
+    loudness = np.exp(loudness_exponent * level.clip(-LARGEST_LEVEL, LARGEST_LEVEL))
     levels: NDArray[np.float64] = (loudness * level).cumsum(0) / loudness.cumsum(0)
     return levels
 
@@ -190,7 +190,7 @@ def _check_level(features: Sequence[Array], weights: FoldedSATN) -> None:
     n_bands = weights.config.n_bands
     bands = [array[:, :n_bands].astype(np.float64) for array in features]
     if weights.bands is not None:
-        bands = [each - level_so_far(each)[-1] for each in bands]
+        bands = [each - level_so_far(each, weights.config.loudness_exponent)[-1] for each in bands]
     mean = np.concatenate(bands).mean(0)
     distance = float(np.median(np.abs(mean - weights.mean[:n_bands]) * weights.inverse_std[:n_bands]))
     if distance > _FOREIGN:

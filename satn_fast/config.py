@@ -4,6 +4,7 @@ Every number here is a choice of this project. The paper (Zhao et al. 2021) does
 sizes, so no preset claims to be the paper's model.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -25,6 +26,9 @@ FEATURE_ORDERS = 3
 # Power to loudness (Stevens 1955, "The measurement of loudness"): ten decibels more are twice as loud. With
 # power in its place, a few peaks decide what the level of an utterance is, and less is recognised (`docs/results.md`).
 LOUDNESS_EXPONENT = 0.3
+
+# A step of one in each logarithm that a front end may take of power, as a natural logarithm.
+_NATURAL_LOGARITHMS = {"ln": 1.0, "log10": math.log(10), "db": math.log(10) / 10}
 
 # Bounds of a frame's level where its loudness is taken, so that sums stay finite in float32 whatever the features. The
 # natural logarithm of what 16 bits hold is within -16 and 30, decibels from full scale are mostly within.
@@ -172,6 +176,12 @@ class SATNConfig:
     def hop_seconds(self) -> float:
         """Time from frame to frame, in seconds."""
         return float(self.front_end.get("hop_seconds", _DEFAULT_HOP_SECONDS))
+
+    @property
+    def loudness_exponent(self) -> float:
+        """What a level is multiplied by to be the natural logarithm of a loudness: depends on the front end's `log`."""
+        default = "db" if self.front_end.get("preset") == "librosa" else "ln"
+        return LOUDNESS_EXPONENT * _NATURAL_LOGARITHMS.get(self.front_end.get("log", default), 1.0)
 
     @property
     def running_prior_frames(self) -> int:

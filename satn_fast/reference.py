@@ -73,13 +73,13 @@ class SATNOutput(NamedTuple):
     """(B, T) pooling weights, where asked for."""
 
 
-def level_sums(x: Tensor) -> Tensor:
+def level_sums(x: Tensor, loudness_exponent: float = LOUDNESS_EXPONENT) -> Tensor:
     """(B, T, F) features to the (B, T, 2) that add up to a level: weight times level, and weight, of a frame.
 
-    The weight is the frame's loudness, `exp(0.3 level)`, within bounds that keep sums finite.
+    The weight is the frame's loudness, `exp(loudness_exponent * level)`, within bounds that keep sums finite.
     """
     level = x[..., : x.shape[-1] // FEATURE_ORDERS].mean(-1)
-    weight = (LOUDNESS_EXPONENT * level.clamp(-LARGEST_LEVEL, LARGEST_LEVEL)).exp()
+    weight = (loudness_exponent * level.clamp(-LARGEST_LEVEL, LARGEST_LEVEL)).exp()
     return torch.stack([weight * level, weight], -1)
 
 
@@ -101,7 +101,8 @@ class Normalization(nn.Module):
     removes the mean over the utterance of every feature. Before, `"level"` removes one number from all bands: how loud
     the utterance is, which says more of the microphone than of the speaker. (Deltas have no level.) It is the mean of
     the frames' levels weighted by their loudness, `sum(w * l) / sum(w)` with `l` the mean over the bands and
-    `w = exp(0.3 * l)`: silence around speech hardly changes it, and another gain is removed altogether.
+    `w = exp(0.3 * l)` for natural logarithms (`SATNConfig.loudness_exponent`): silence around speech hardly changes it,
+    and another gain is removed altogether.
 
     `"running"` and `"running_level"` take the frames so far. `"running"` starts as if `prior_frames` average frames had
     been heard before: without them, the first frames would be compared with next to nothing (the idea is that of
@@ -112,10 +113,13 @@ class Normalization(nn.Module):
     mean: Tensor
     std: Tensor
 
-    def __init__(self, n_features: int, mode: str, prior_frames: int = 0) -> None:
+    def __init__(
+        self, n_features: int, mode: str, prior_frames: int = 0, loudness_exponent: float = LOUDNESS_EXPONENT
+    ) -> None:
         super().__init__()
         self.mode = mode
         self.prior_frames = prior_frames
+        self.loudness_exponent = loudness_exponent
         self.register_buffer("mean", torch.zeros(n_features))
         self.register_buffer("std", torch.ones(n_features))
 
@@ -142,7 +146,7 @@ class Normalization(nn.Module):
 
     def level(self, x: Tensor, lengths: Tensor | None) -> Tensor:
         """What is removed of every feature, (B, 1, F), or (B, T, F) with `"running_level"`: deltas have no level."""
-        sums = zero_padded(level_sums(x), lengths)
+        sums = zero_padded(level_sums(x, self.loudness_exponent), lengths)
         sums = sums.sum(1, keepdim=True) if self.mode == "level" else sums.cumsum(1)
         return of_bands(level_of(sums), x.shape[-1])
 
@@ -315,7 +319,9 @@ class Encoder(nn.Module):
 
     def __init__(self, config: SATNConfig) -> None:
         super().__init__()
-        self.normalization = Normalization(config.n_features, config.normalization, config.running_prior_frames)
+        self.normalization = Normalization(
+            config.n_features, config.normalization, config.running_prior_frames, config.loudness_exponent
+        )
         self.spectral = SpectralConvolution(config.spectral_channels) if config.spectral_channels else None
         self.tcn = TemporalConvNet(
             config.tcn_inputs, config.channels, config.n_blocks, config.kernel_size, config.dropout

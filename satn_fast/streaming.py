@@ -148,7 +148,8 @@ def _normalize(
         return centred / normalization.std, state.feature_sum
     levels = normalization.mode == "running_level"
     # Padded frames stand at the end and add zero.
-    added = zero_padded(reference.level_sums(chunk) if levels else centred, lengths)
+    added = reference.level_sums(chunk, normalization.loudness_exponent) if levels else centred
+    added = zero_padded(added, lengths)
     sums = state.feature_sum[:, None] + added.to(state.feature_sum.dtype).cumsum(1)
     if levels:
         removed = reference.of_bands(reference.level_of(sums), chunk.shape[-1])

@@ -172,7 +172,7 @@ def _normalised(features: Array, weights: FoldedSATN) -> Array:
         x -= x.cumsum(0) / (np.arange(1, len(x) + 1)[:, None] + config.running_prior_frames)
     elif config.normalization == "running_level":
         bands = slice(config.n_bands)
-        x[:, bands] -= level_so_far(features[:, bands].astype(np.float64))
+        x[:, bands] -= level_so_far(features[:, bands].astype(np.float64), config.loudness_exponent)
     normalised: Array = (x * weights.inverse_std).astype(np.float32)
     return normalised
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from satn_fast.config import LARGEST_LEVEL, LOUDNESS_EXPONENT
+from satn_fast.config import LARGEST_LEVEL
 from satn_fast.export.micro.file import Port, interface
 from satn_fast.export.micro.runtime import content_of
 from satn_fast.files import atomic_write
@@ -106,7 +106,7 @@ def _header(model: Path, name: str, arena_bytes: int) -> str:
         "RUNNING_LEVEL": int(config.normalization == "running_level"),
         "PRIOR_FRAMES": config.running_prior_frames,
         "LARGEST_LEVEL": _float(LARGEST_LEVEL),
-        "LOUDNESS_EXPONENT": _float(LOUDNESS_EXPONENT),
+        "LOUDNESS_EXPONENT": _float(config.loudness_exponent),
         "FEATURE_ZERO_POINT": features.zero_point,
         "LOGIT_ZERO_POINT": logits.zero_point,
     }

@@ -9,14 +9,13 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from satn_fast.config import LARGEST_LEVEL, LOUDNESS_EXPONENT, SATNConfig
+from satn_fast.config import LARGEST_LEVEL, SATNConfig
 from satn_fast.export.errors import ExportError
 
 Array = NDArray[np.float32]
 Int8 = NDArray[np.int8]
 
 _LARGEST_LEVEL = np.float32(LARGEST_LEVEL)
-_LOUDNESS_EXPONENT = np.float32(LOUDNESS_EXPONENT)
 
 # The entry of the file's metadata that holds `HostTables`: (2, F) float32, little-endian.
 ENTRY = "satn_fast.features"
@@ -65,6 +64,7 @@ class Host:
         self._normalization = config.normalization
         self._prior_frames = config.running_prior_frames
         self._n_bands = config.n_bands
+        self._loudness_exponent = np.float32(config.loudness_exponent)
         self._tables = tables
         self._zero_point = np.float32(zero_point)
         self.reset()
@@ -91,7 +91,7 @@ class Host:
             for heard, bands in zip(features[:, :n_bands], normalised[:, :n_bands], strict=True):
                 # A sum from left to right, as in C; that of numpy is in pairs.
                 level = heard.cumsum()[-1] / np.float32(n_bands)
-                loudness = _exp(_LOUDNESS_EXPONENT * np.clip(level, -_LARGEST_LEVEL, _LARGEST_LEVEL))
+                loudness = _exp(self._loudness_exponent * np.clip(level, -_LARGEST_LEVEL, _LARGEST_LEVEL))
                 self._loudness += loudness
                 self._running_level += (level - self._running_level) * (loudness / self._loudness)
                 bands -= self._running_level

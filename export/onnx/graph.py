@@ -11,7 +11,6 @@ from onnx import TensorProto, helper, numpy_helper
 from satn_fast.config import (
     FEATURE_ORDERS,
     LARGEST_LEVEL,
-    LOUDNESS_EXPONENT,
     SPECTRAL_POOLED,
     SPECTRAL_STRIDE,
     SATNConfig,
@@ -212,7 +211,7 @@ def level_sums(graph: GraphBuilder, features: str, weights: FoldedSATN) -> str:
     largest = graph.constant("largest_level", LARGEST_LEVEL)
     smallest = graph.constant("smallest_level", -LARGEST_LEVEL)
     bounded = graph.node("Clip", [level, smallest, largest], "bounded_level")
-    exponent = graph.constant("loudness_exponent", LOUDNESS_EXPONENT)
+    exponent = graph.constant("loudness_exponent", weights.config.loudness_exponent)
     loudness = graph.node("Exp", [graph.node("Mul", [bounded, exponent], "log_loudness")], "frame_loudness")
     return graph.node(
         "Concat", [graph.node("Mul", [loudness, level], "weighted_level"), loudness], "level_sums", axis=2

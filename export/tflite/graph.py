@@ -13,12 +13,11 @@ from satn_fast.config import (
     FEATURE_ORDERS,
     LARGEST_LEVEL,
     LEVEL_NORMALIZATIONS,
-    LOUDNESS_EXPONENT,
     SPECTRAL_POOLED,
     SPECTRAL_STRIDE,
 )
 from satn_fast.export.tiles import Tiles
-from satn_fast.export.weights import Array, Attention, Convolution, Dense, FoldedSATN, image_weight
+from satn_fast.export.weights import Attention, Convolution, Dense, FoldedSATN, image_weight
 from satn_fast.kernels.attentive_pool import DEVIATION_FLOOR
 
 # A symbolic or eager TensorFlow tensor; the library has no types.
@@ -105,7 +104,7 @@ def _normalization(features: Tensor, weights: FoldedSATN, frame: Tensor) -> Tens
     """(1, T, F) to normalised (1, T, F); `frame` is (T,) 0, 1, 2, ..."""
     x, mode = features - weights.mean, weights.config.normalization
     if mode in LEVEL_NORMALIZATIONS:
-        x = x - _level(features, weights.bands, running=mode == "running_level")
+        x = x - _level(features, weights, running=mode == "running_level")
     elif mode == "utterance":
         x = x - tf.reduce_mean(x, 1, keepdims=True)
     elif mode == "running":
@@ -114,11 +113,12 @@ def _normalization(features: Tensor, weights: FoldedSATN, frame: Tensor) -> Tens
     return x * weights.inverse_std
 
 
-def _level(features: Tensor, bands: Array | None, *, running: bool) -> Tensor:
+def _level(features: Tensor, weights: FoldedSATN, *, running: bool) -> Tensor:
     """(1, T, F) to the level of the utterance, or so far, of its bands: see `satn_fast.reference.level_sums`."""
+    bands = weights.bands
     assert bands is not None
     level = tf.matmul(features, bands[:, None] / bands.sum())
-    loudness = tf.exp(LOUDNESS_EXPONENT * tf.clip_by_value(level, -LARGEST_LEVEL, LARGEST_LEVEL))
+    loudness = tf.exp(weights.config.loudness_exponent * tf.clip_by_value(level, -LARGEST_LEVEL, LARGEST_LEVEL))
     total = loudness * level
     if running:
         return tf.cumsum(total, 1) / tf.cumsum(loudness, 1) * bands

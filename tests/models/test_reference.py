@@ -1,3 +1,5 @@
+import math
+
 import pytest
 import torch
 from torch.utils._pytree import tree_leaves
@@ -186,6 +188,23 @@ def test_level_takes_the_loudness_and_nothing_else():
     torch.testing.assert_close(level(x)[..., 3:], x[..., 3:])
     torch.testing.assert_close(running(x)[:, -1], level(x)[:, -1])
     torch.testing.assert_close(running(x)[:, :7], running(x[:, :7]))
+
+
+@pytest.mark.parametrize(("log", "unit"), [("ln", 1.0), ("log10", 1 / math.log(10)), ("db", 10 / math.log(10))])
+def test_the_level_is_the_same_in_every_logarithm(log, unit):
+    """Frames weigh as much whatever the logarithm of the front end is: what is removed is the same, in its unit."""
+    natural, other = (
+        reference.Encoder(small_config(normalization="running_level", front_end={"n_mels": 3, "log": name}))
+        for name in ("ln", log)
+    )
+    x = 2 * torch.randn(1, 20, 9).double()
+    removed = unit * natural.normalization.level(x, None)
+    torch.testing.assert_close(other.normalization.level(unit * x, None), removed)
+
+
+def test_the_tool_decides_the_logarithm():
+    of_librosa, said = (small_config(front_end=FRONT_END | other) for other in ({"preset": "librosa"}, {"log": "db"}))
+    assert of_librosa.loudness_exponent == said.loudness_exponent < small_config().loudness_exponent
 
 
 @pytest.mark.parametrize(("mode", "largest"), [("level", 0.02), ("running_level", 0.2)])  # after one frame of speech
