@@ -119,7 +119,7 @@ def show_tables(
     ] = None,
     kept: KEPT = RESULTS,
 ) -> None:
-    """Tables of what was kept, beside what others published.
+    """Tables of what was kept, beside what others published; a document gets confusion matrices, too.
 
     **Example**
 
@@ -140,7 +140,7 @@ def show_tables(
 
 @app.command()
 def confusion(
-    folder: FOLDER = Path("docs/images/recognition"),
+    folder: FOLDER = Path("runs/recognition/images"),
     kept: KEPT = RESULTS,
 ) -> None:
     """Draws the confusion matrix of everything that was kept."""

@@ -1,10 +1,10 @@
-"""Kept results as Markdown: a table for each protocol, between comments of a document, and confusion matrices."""
+"""Kept results as Markdown: table and confusion matrix of each protocol, between comments of a document."""
 
 import re
 from collections.abc import Mapping
 from pathlib import Path
 
-from benchmarks.markdown import table
+from benchmarks.markdown import picture, table
 from benchmarks.recognition.exported import read_exported
 from benchmarks.recognition.kept import Record, confusion_of, read_all
 from benchmarks.recognition.protocols import CHOSEN, Protocol, Published
@@ -13,16 +13,22 @@ from satn_fast.report.plots import confusion_matrix
 
 MARKED = re.compile(r"(<!-- recognition: ([\w-]+) -->\n).*?(<!-- end of recognition -->)", re.DOTALL)
 COLUMNS = ("", "UA %", "95 % interval", "trainings", "parameters", "to know")
+PICTURED = "defaults"
+"""The variant whose confusion matrix stands in a document."""
+
 FILES = ("int8 file", "KB", "UA %", "checkpoint's UA %", "decides alike", "ms")
 
 
-def render(document: Path, protocols: Mapping[str, Protocol], results: Path) -> list[str]:
-    """Writes the tables of a document anew, between `<!-- recognition: PROTOCOL -->` and `<!-- end of recognition -->`.
+def render(document: Path, protocols: Mapping[str, Protocol], results: Path, *, pictured: str = PICTURED) -> list[str]:
+    """Writes the tables and pictures of a document anew.
+
+    They stand between `<!-- recognition: PROTOCOL -->` and `<!-- end of recognition -->`.
 
     Args:
         document: A Markdown file.
         protocols: All of them, by their names.
         results: Folder of results.
+        pictured: The variant whose confusion matrix is drawn, `images/confusion-PROTOCOL.png` beside the document.
 
     Returns:
         The protocols whose tables stand there.
@@ -36,7 +42,10 @@ def render(document: Path, protocols: Mapping[str, Protocol], results: Path) -> 
         raise ValueError(f"{document}: {unknown[0]} is no protocol; choose one of {', '.join(protocols)}")
 
     def section(match: re.Match[str]) -> str:
-        return "\n".join([match[1].rstrip("\n"), *protocol_table(protocols[match[2]], results), match[3]])
+        protocol = protocols[match[2]]
+        image = document.parent / "images" / f"confusion-{protocol.name}.png"
+        lines = [*protocol_table(protocol, results), *_pictured(protocol, results, pictured, image)]
+        return "\n".join([match[1].rstrip("\n"), *lines, match[3]])
 
     with atomic_write(document) as temporary:
         temporary.write_text(MARKED.sub(section, text), encoding="utf-8")
@@ -103,6 +112,20 @@ def _thousands(count: int) -> str:
     return str(count)
 
 
+def _pictured(protocol: Protocol, results: Path, variant: str, image: Path) -> list[str]:
+    """The line that shows a variant's confusion matrix, which is drawn; none where nothing is kept of it."""
+    for record in read_all(results, protocol.name):
+        if record["comparable"] and record["variant"] == variant:
+            return [picture(_confusion(protocol, record), image, f"Who was heard as what, {protocol.title}"), ""]
+    return []
+
+
+def _confusion(protocol: Protocol, record: Record) -> bytes:
+    seeds = f", {len(record['seeds'])} trainings together" if len(record["seeds"]) > 1 else ""
+    title = f"{protocol.title}\n{record['title']}{seeds}"
+    return confusion_matrix(confusion_of(record), record["labels"], title=title)
+
+
 def draw_confusions(protocol: Protocol, results: Path, folder: Path) -> list[Path]:
     """Confusion matrices of every kept result, all folds and seeds together, as PNG.
 
@@ -112,8 +135,7 @@ def draw_confusions(protocol: Protocol, results: Path, folder: Path) -> list[Pat
     pictures = []
     for record in read_all(results, protocol.name):
         path = folder / f"{protocol.name}-{record['variant']}.png"
-        content = confusion_matrix(confusion_of(record), record["labels"], title=f"{protocol.title}: {record['title']}")
         with atomic_write(path) as temporary:
-            temporary.write_bytes(content)
+            temporary.write_bytes(_confusion(protocol, record))
         pictures.append(path)
     return pictures

@@ -422,6 +422,10 @@ def test_tables_stand_between_the_comments_of_a_document(protocol, results, tmp_
     assert "old" not in first
     render(document, {"tones": protocol}, results)
     assert document.read_text() == first
+    assert not (tmp_path / "images").exists()
+    render(document, {"tones": protocol}, results, pictured="small")
+    assert "![Who was heard as what, Tones of four](images/confusion-tones.png)" in document.read_text()
+    assert (tmp_path / "images" / "confusion-tones.png").read_bytes().startswith(b"\x89PNG")
     with pytest.raises(ValueError, match=r"results\.md: tones is no protocol; choose one of other"):
         render(document, {"other": protocol}, results)
 
