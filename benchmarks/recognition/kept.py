@@ -18,7 +18,15 @@ from benchmarks.recognition.baselines import Baseline, cross_validate
 from benchmarks.recognition.functionals import functionals
 from benchmarks.recognition.protocols import Prepared, ProtocolError
 from satn_fast import SATN
-from satn_fast.evaluation import Predictions, join, read_predictions, summarise, ua_interval
+from satn_fast.evaluation import (
+    Predictions,
+    expected_calibration_error,
+    join,
+    read_predictions,
+    score,
+    summarise,
+    ua_interval,
+)
 from satn_fast.files import atomic_write
 from satn_fast.training.options import default_steps
 from satn_fast.training.recipes import train
@@ -193,6 +201,7 @@ def _keep(
         "seeds": sorted({one["seed"] for one in trainings}),
         "ua": over_seeds(trainings),
         "ua_interval": ua_interval(predictions).as_dict() | {"seeds": len(set(predictions.seeds))},
+        "probabilities": probabilities_of(predictions) if head["kind"] == "satn" else None,
         "date": datetime.now(UTC).date().isoformat(),
         **described_software(),
         "trainings": trainings,
@@ -214,6 +223,25 @@ def over_seeds(trainings: Sequence[Record]) -> Record:
         "deviation": round(float(np.std(every, ddof=1)), 4) if len(every) > 1 else None,
         "mean_of_folds": round(float(np.mean([one["ua"] for one in trainings])), 4),
     }
+
+
+def probabilities_of(predictions: Predictions) -> Record:
+    """What probabilities are worth: their calibration error with each seed, and UA of their mean over several seeds."""
+    every = [_of_seed(predictions, seed) for seed in sorted(set(predictions.seeds), key=str)]
+    errors = [expected_calibration_error(one.probabilities, one.truth) for one in every]
+    together = np.mean([one.probabilities for one in every], axis=0)
+    averaged = score(every[0].truth, together.argmax(1), predictions.labels).ua
+    return {
+        "ece_by_seed": [round(error, 4) for error in errors],
+        "ece": round(float(np.mean(errors)), 4),
+        "ua_averaged": round(averaged, 4) if len(every) > 1 else None,
+    }
+
+
+def _of_seed(predictions: Predictions, seed: int | None) -> Predictions:
+    """In the order of the files, which is the same for all seeds."""
+    rows = [row for row, other in enumerate(predictions.seeds) if other == seed]
+    return predictions.take(np.array(sorted(rows, key=lambda row: predictions.files[row])))
 
 
 def _recall(confusion: np.ndarray) -> float:

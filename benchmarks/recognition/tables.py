@@ -12,7 +12,7 @@ from satn_fast.files import atomic_write
 from satn_fast.report.plots import confusion_matrix
 
 MARKED = re.compile(r"(<!-- recognition: ([\w-]+) -->\n).*?(<!-- end of recognition -->)", re.DOTALL)
-COLUMNS = ("", "UA %", "95 % interval", "trainings", "parameters", "to know")
+COLUMNS = ("", "UA %", "95 % interval", "ECE %", "trainings", "parameters", "to know")
 PICTURED = "defaults"
 """The variant whose confusion matrix stands in a document."""
 
@@ -85,20 +85,26 @@ def _files(record: Record, titles: Mapping[str, str]) -> list[str]:
 
 def _row(record: Record) -> list[str]:
     ua, interval = record["ua"], record["ua_interval"]
+    probabilities = record.get("probabilities") or {"ece": None, "ua_averaged": None}
+    averaged, calibration = probabilities["ua_averaged"], probabilities["ece"]
+    notes = (
+        [] if averaged is None else [f"probabilities of {interval['seeds']} trainings averaged: {100 * averaged:.1f}"]
+    )
     return [
         record["title"] + ("" if record["comparable"] else ", speakers shared"),
         _percent(ua["mean"], ua["deviation"]),
         f"{100 * interval['low']:.1f} to {100 * interval['high']:.1f} ({interval['unit']})",
+        "" if calibration is None else f"{100 * calibration:.1f}",
         str(len(record["seeds"])) if record["kind"] != "baseline" else "",
         "" if record["parameters"] is None else _thousands(record["parameters"]),
-        "; ".join(record["notes"]),
+        "; ".join([*record["notes"], *notes]),
     ]
 
 
 def _published(one: Published) -> list[str]:
     deviation = None if one.deviation is None else one.deviation / 100
     parameters = "" if one.parameters is None else _thousands(one.parameters)
-    return [f"*{one.name}*", _percent(one.ua / 100, deviation), "", "", parameters, f"{one.source}; {one.differs}"]
+    return [f"*{one.name}*", _percent(one.ua / 100, deviation), "", "", "", parameters, f"{one.source}; {one.differs}"]
 
 
 def _percent(mean: float, deviation: float | None) -> str:
