@@ -87,9 +87,8 @@ def _row(record: Record) -> list[str]:
     ua, interval = record["ua"], record["ua_interval"]
     probabilities = record.get("probabilities") or {"ece": None, "ua_averaged": None}
     averaged, calibration = probabilities["ua_averaged"], probabilities["ece"]
-    notes = (
-        [] if averaged is None else [f"probabilities of {interval['seeds']} trainings averaged: {100 * averaged:.1f}"]
-    )
+    together = f"probabilities of {interval['seeds']} trainings averaged"
+    notes = [] if averaged is None else [f"{together}: {100 * averaged:.1f}"]
     return [
         record["title"] + ("" if record["comparable"] else ", speakers shared"),
         _percent(ua["mean"], ua["deviation"]),
