@@ -16,7 +16,8 @@ from benchmarks.timing import median_seconds
 from satn_fast import SATN, LogMel
 from satn_fast.data import Utterance
 from satn_fast.evaluation import Predictions, evaluate_utterances, join
-from satn_fast.export import ExportedModel, choose_calibration, load, to_onnx, to_tflite
+from satn_fast.export import ExportedModel, choose_calibration, load, to_micro, to_onnx, to_tflite
+from satn_fast.export.stream_state import is_streamable
 from satn_fast.files import atomic_write
 from satn_fast.training import extract_features
 
@@ -24,10 +25,11 @@ FOLDER = "exported"
 SECONDS = 3.0
 ROUNDS = 50
 
-_WRITE: Mapping[str, Callable[..., Path]] = {
+_WHOLE: Mapping[str, Callable[..., Path]] = {
     "model.int8.onnx": partial(to_onnx, int8=True),
     "model.int8.tflite": partial(to_tflite, int8=True),
 }
+_STREAMED: Mapping[str, Callable[..., Path]] = {"model.mcu.tflite": to_micro}
 _CHECKPOINT = "checkpoint"
 
 
@@ -71,7 +73,7 @@ def measure_exported(
             for file, model in {_CHECKPOINT: load(checkpoint), **files}.items():
                 said.setdefault(file, []).append(evaluate_utterances(model, utterances, heard, fold=name, seed=seed))
         advance(len(trained), len(trained))
-        sizes = {file: (Path(temporary) / file).stat().st_size for file in _WRITE}
+        sizes = {file: (Path(temporary) / file).stat().st_size for file in files}
         speech = np.resize(
             np.concatenate(heard), (front_end.frame_count(round(SECONDS * front_end.sample_rate)), front_end.n_features)
         )
@@ -94,7 +96,7 @@ def measure_exported(
                 "ua": _ua(joined[file]),
                 "milliseconds": round(1e3 * seconds[file], 3),
             }
-            for file in _WRITE
+            for file in files
         ],
     }
     with atomic_write(exported_file(path)) as temporary_file:
@@ -120,7 +122,8 @@ def _export(
     utterances, features = others
     examples = [features[row].numpy() for row in choose_calibration(utterances)]
     model = SATN.from_pretrained(checkpoint)
-    return {file: load(write(model, folder / file, calibration=examples)) for file, write in _WRITE.items()}
+    writers = _WHOLE | (_STREAMED if is_streamable(model.config) else {})
+    return {file: load(write(model, folder / file, calibration=examples)) for file, write in writers.items()}
 
 
 def _of_fold(

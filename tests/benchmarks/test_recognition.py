@@ -156,8 +156,8 @@ def protocol(tmp_path) -> Protocol:
             for take in range(3):
                 path = tmp_path / "corpora" / "tones" / speaker / f"{label}-{take}.wav"
                 path.parent.mkdir(parents=True, exist_ok=True)
-                wave = np.sin(2 * np.pi * (hertz + 20 * number) * np.arange(4800) / 16000)
-                soundfile.write(path, 0.3 * wave + 0.01 * rng.standard_normal(4800), 16000)
+                wave = np.sin(2 * np.pi * (hertz + 20 * number) * np.arange(8000) / 16000)
+                soundfile.write(path, 0.3 * wave + 0.01 * rng.standard_normal(8000), 16000)
     folds = tmp_path / "tones.csv"
     folds.write_text("speaker,fold\n" + "".join(f"{speaker},{speaker}\n" for speaker in SPEAKERS))
     return Protocol(
@@ -442,16 +442,17 @@ def test_int8_files_of_every_fold_are_evaluated_and_shown(protocol, prepared, re
         model.save_pretrained(tmp_path / "run" / "small" / "seed-0" / speaker / "seed-0")
     record = measure_exported(prepared, "small", seed=0, start=start, **places)
     assert read_exported(results, "tones") == [record]
-    assert [file["name"] for file in record["files"]] == ["model.int8.onnx", "model.int8.tflite"]
+    assert [file["name"] for file in record["files"]] == ["model.int8.onnx", "model.int8.tflite", "model.mcu.tflite"]
     for file in record["files"]:
         assert file["agreement"] >= 0.75
         assert abs(file["ua"] - record["ua"]) <= 1 - file["agreement"]
         assert 10_000 < file["bytes"] < 200_000
         assert file["milliseconds"] > 0
-    *_, about, _, head, _, onnx, tflite, _ = protocol_table(protocol, results)
+    *_, about, _, head, _, onnx, tflite, micro, _ = protocol_table(protocol, results)
     assert about == "SATN, small, seed 0, all folds; 3 s of speech on one thread:"
     assert head.startswith("| int8 file | KB | UA % |")
-    assert (onnx.split("|")[1].strip(), tflite.split("|")[1].strip()) == ("`model.int8.onnx`", "`model.int8.tflite`")
+    names = [row.split("|")[1].strip() for row in (onnx, tflite, micro)]
+    assert names == ["`model.int8.onnx`", "`model.int8.tflite`", "`model.mcu.tflite`"]
 
 
 def test_confusions_are_drawn(protocol, results, tmp_path):
