@@ -89,11 +89,11 @@ def exported(
     protocol: PROTOCOL,
     corpora: CORPORA,
     name: Annotated[str, typer.Option(help="Of the settings that were trained.")] = "defaults",
-    seed: Annotated[int, typer.Option(help="Of the trainings.")] = 0,
+    seeds: Annotated[int, typer.Option(help="Trainings of each fold.")] = 5,
     folder: FOLDER = Path("runs/recognition"),
     kept: KEPT = RESULTS,
 ) -> None:
-    """Exports the model of every fold to int8, and evaluates the files on the fold: UA, size and time.
+    """Exports the models of every fold to int8, and evaluates the files on the fold: UA, size and time.
 
     **Example**
 
@@ -102,7 +102,7 @@ def exported(
     prepared = _prepared(protocol, corpora, folder, False)
     with progress_bars() as bars:
         record = measure_exported(
-            prepared, name, seed=seed, folder=folder / protocol, results=kept, start=partial(bar, bars)
+            prepared, name, seeds=range(seeds), folder=folder / protocol, results=kept, start=partial(bar, bars)
         )
     shown = results("file", "KB", "UA %", "decides alike", "ms")
     shown.add_row("checkpoint", "", f"{100 * record['ua']:.1f}", "", "")

@@ -15,7 +15,7 @@ from benchmarks.recognition.protocols import Prepared, ProtocolError
 from benchmarks.timing import median_seconds
 from satn_fast import SATN, LogMel
 from satn_fast.data import Utterance
-from satn_fast.evaluation import Predictions, evaluate_utterances, join
+from satn_fast.evaluation import Predictions, evaluate_utterances, join, summarise
 from satn_fast.export import ExportedModel, choose_calibration, load, to_micro, to_onnx, to_tflite
 from satn_fast.export.stream_state import is_streamable
 from satn_fast.files import atomic_write
@@ -37,17 +37,17 @@ def measure_exported(
     prepared: Prepared,
     variant: str,
     *,
-    seed: int,
+    seeds: Sequence[int],
     folder: Path,
     results: Path,
     start: Callable[[str], Callable[..., None]],
 ) -> Record:
-    """Exports the model of every fold, calibrated with other folds, evaluates the files on its own, and keeps figures.
+    """Exports the models of every fold, calibrated with other folds, evaluates the files on its own, and keeps figures.
 
     Args:
         prepared: The protocol.
         variant: Name of the settings that were trained.
-        seed: Of the trainings.
+        seeds: Of the trainings.
         folder: Of the runs.
         results: Folder of results.
         start: Starts a progress bar.
@@ -57,7 +57,9 @@ def measure_exported(
     """
     path = results_file(results, prepared, variant)
     trained = {
-        name: folder / path.stem / f"seed-{seed}" / name / f"seed-{seed}" for name in sorted(set(prepared.names))
+        (name, seed): folder / path.stem / f"seed-{seed}" / name / f"seed-{seed}"
+        for seed in seeds
+        for name in sorted(set(prepared.names))
     }
     for model in trained.values():
         if not (model / "model.safetensors").is_file():
@@ -66,8 +68,8 @@ def measure_exported(
     features = extract_features(prepared.utterances, front_end, start("features"))
     advance, said = start(FOLDER), dict[str, list[Predictions]]()
     with tempfile.TemporaryDirectory() as temporary:
-        for done, (name, checkpoint) in enumerate(trained.items()):
-            advance(done, len(trained), note=name)
+        for done, ((name, seed), checkpoint) in enumerate(trained.items()):
+            advance(done, len(trained), note=f"{name}, seed {seed}")
             files = _export(checkpoint, _of_fold(prepared, features, name, others=True), Path(temporary))
             utterances, heard = _of_fold(prepared, features, name)
             for file, model in {_CHECKPOINT: load(checkpoint), **files}.items():
@@ -83,9 +85,10 @@ def measure_exported(
     record = {
         "protocol": prepared.protocol.name,
         "variant": path.stem,
-        "seed": seed,
+        "seeds": list(seeds),
         "seconds": SECONDS,
         "ua": _ua(joined[_CHECKPOINT]),
+        "ua_by_seed": _ua_by_seed(joined[_CHECKPOINT]),
         "date": datetime.now(UTC).date().isoformat(),
         **described_software(),
         "files": [
@@ -94,6 +97,7 @@ def measure_exported(
                 "bytes": sizes[file],
                 "agreement": round(float(np.mean(joined[file].decisions == joined[_CHECKPOINT].decisions)), 4),
                 "ua": _ua(joined[file]),
+                "ua_by_seed": _ua_by_seed(joined[file]),
                 "milliseconds": round(1e3 * seconds[file], 3),
             }
             for file in files
@@ -135,4 +139,9 @@ def _of_fold(
 
 
 def _ua(predictions: Predictions) -> float:
-    return round(predictions.metrics().ua, 4)
+    """The mean over the seeds."""
+    return round(summarise(predictions).over_seeds["ua"].mean, 4)
+
+
+def _ua_by_seed(predictions: Predictions) -> list[float]:
+    return [round(metrics.ua, 4) for metrics in summarise(predictions).seeds.values()]

@@ -79,7 +79,9 @@ def _files(record: Record, titles: Mapping[str, str]) -> list[str]:
         for file in record["files"]
     ]
     title = titles.get(record["variant"], record["variant"])
-    about = f"{title}, seed {record['seed']}, all folds; {record['seconds']:g} s of speech on one thread:"
+    count = len(record["seeds"])
+    trainings = f"{count} training{'s' if count > 1 else ''} of each fold"
+    about = f"{title}, {trainings}; times of {record['seconds']:g} s of speech on one thread:"
     return ["", about, "", *table(FILES, rows)]
 
 

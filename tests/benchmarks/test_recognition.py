@@ -435,21 +435,22 @@ def test_tables_stand_between_the_comments_of_a_document(protocol, results, tmp_
 def test_int8_files_of_every_fold_are_evaluated_and_shown(protocol, prepared, results, tmp_path):
     places = {"folder": tmp_path / "run", "results": results}
     with pytest.raises(ProtocolError, match=r"seed-0.*: holds no model; run tones with this --output first"):
-        measure_exported(prepared, "small", seed=0, start=start, **places)
+        measure_exported(prepared, "small", seeds=[0], start=start, **places)
     for number, speaker in enumerate(SPEAKERS):
         torch.manual_seed(number)
         model = SATN(SATNConfig.preset("micro", labels=LABELS)).eval()
         model.save_pretrained(tmp_path / "run" / "small" / "seed-0" / speaker / "seed-0")
-    record = measure_exported(prepared, "small", seed=0, start=start, **places)
+    record = measure_exported(prepared, "small", seeds=[0], start=start, **places)
     assert read_exported(results, "tones") == [record]
     assert [file["name"] for file in record["files"]] == ["model.int8.onnx", "model.int8.tflite", "model.mcu.tflite"]
     for file in record["files"]:
         assert file["agreement"] >= 0.75
         assert abs(file["ua"] - record["ua"]) <= 1 - file["agreement"]
+        assert file["ua_by_seed"] == [file["ua"]]
         assert 10_000 < file["bytes"] < 200_000
         assert file["milliseconds"] > 0
     *_, about, _, head, _, onnx, tflite, micro, _ = protocol_table(protocol, results)
-    assert about == "SATN, small, seed 0, all folds; 3 s of speech on one thread:"
+    assert about == "SATN, small, 1 training of each fold; times of 3 s of speech on one thread:"
     assert head.startswith("| int8 file | KB | UA % |")
     names = [row.split("|")[1].strip() for row in (onnx, tflite, micro)]
     assert names == ["`model.int8.onnx`", "`model.int8.tflite`", "`model.mcu.tflite`"]
