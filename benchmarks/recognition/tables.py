@@ -90,7 +90,8 @@ def _row(record: Record) -> list[str]:
     probabilities = record.get("probabilities") or {"ece": None, "ua_averaged": None}
     averaged, calibration = probabilities["ua_averaged"], probabilities["ece"]
     together = f"probabilities of {interval['seeds']} trainings averaged"
-    notes = [] if averaged is None else [f"{together}: {100 * averaged:.1f}"]
+    changes = [f"{name}={value}" for name, value in record.get("changes", {}).items()]
+    notes = [*changes, *record["notes"], *([] if averaged is None else [f"{together}: {100 * averaged:.1f}"])]
     return [
         record["title"] + ("" if record["comparable"] else ", speakers shared"),
         _percent(ua["mean"], ua["deviation"]),
@@ -98,7 +99,7 @@ def _row(record: Record) -> list[str]:
         "" if calibration is None else f"{100 * calibration:.1f}",
         str(len(record["seeds"])) if record["kind"] != "baseline" else "",
         "" if record["parameters"] is None else _thousands(record["parameters"]),
-        "; ".join([*record["notes"], *notes]),
+        "; ".join(notes),
     ]
 
 
