@@ -71,10 +71,11 @@ def features_of(files: list[Path], front_end: LogMel) -> list[np.ndarray]:
 
 def trained_model(found: Clips) -> SATN:
     """The preset `edge` after a few seconds of training on one thread: sure enough of its decisions to compare them."""
-    front_end = LogMel()
+    config = SATNConfig.preset("edge", labels=found.labels)
+    front_end = LogMel(**config.front_end)
     features = [torch.from_numpy(array) for array in features_of(found.training, front_end)]
     torch.manual_seed(0)
-    model = SATN(SATNConfig.preset("edge", labels=found.labels, front_end=front_end.describe()))
+    model = SATN(config)
     model.encoder.normalization.fit(features)
     optimizer, generator = torch.optim.AdamW(model.parameters(), 3e-3), np.random.default_rng(0)
     for _ in range(STEPS):

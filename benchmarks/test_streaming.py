@@ -33,7 +33,7 @@ def test_step(compare, preset, seconds, n_new):
             peer_name="the whole utterance anew",
             max_error=error,
             allowed=1e-5,
-            audio_seconds=n_new * 0.01,
+            audio_seconds=n_new * model.config.hop_seconds,
         )
     finally:
         torch.set_num_threads(threads)

@@ -495,9 +495,9 @@ def attend_all(graph: GraphBuilder, heads: Heads, visible: str) -> str:
     """Gives what `attend` gives, (..., n, D), sooner.
 
     The exponentials of the scores as they are, with those of hidden keys set to zero, take half the time of a softmax.
-    Where scores are so large that one overflows, or that all that a query sees vanish (speech between stretches of
-    digital silence can do it), everything is computed again by `attend`. In the demo's speech no score that a query
-    sees is above 26, and the largest is never below -15.
+    Where scores are so large that one overflows, or a value may that is weighted with it, or where all that a query
+    sees vanish (speech between stretches of digital silence can do it), everything is computed again by `attend`. In
+    the demo's speech no score that a query sees is above 26, and the largest is never below -15.
     """
     exponentials = graph.node("Exp", [heads.scores(graph)], "exponentials")
     weights = graph.node("Mul", [exponentials, visible], "attention_weights")
@@ -506,7 +506,7 @@ def attend_all(graph: GraphBuilder, heads: Heads, visible: str) -> str:
     least = graph.node("ReduceMin", [total], "least_weight", keepdims=0)
     largest = graph.node("ReduceSum", [total], "sum_of_weights", keepdims=0)  # NaN, unlike the maximum, if one is
     none_vanish = graph.node("Greater", [least, graph.constant("least_exact_weight", 1e-30)], "none_vanish")
-    none_overflow = graph.node("Less", [largest, graph.constant("largest_exact_weight", 1e38)], "none_overflow")
+    none_overflow = graph.node("Less", [largest, graph.constant("largest_exact_weight", 1e30)], "none_overflow")
 
     quickly, exactly = GraphBuilder(graph), GraphBuilder(graph)
     results = [quickly.node("Div", [weighted, total], "quickly_attended_heads")]

@@ -169,6 +169,23 @@ def test_scores_so_low_that_all_exponentials_vanish_are_computed_right(tmp_path,
     np.testing.assert_allclose(load(path)(features), reference_logits(model, features), atol=2e-3)
 
 
+@pytest.mark.parametrize("streaming", [False, True])
+def test_values_that_overflow_once_weighted_are_computed_right(tmp_path, streaming):
+    """Every exponential, and the sum of all, is within float32; the sum of weighted values is not."""
+    model = speechlike.untrained()
+    attention = model.encoder.attention
+    with torch.no_grad():
+        for projection in (attention.query, attention.key):
+            projection.weight.zero_()
+        attention.query.bias.fill_(1.0)
+        attention.key.bias.fill_(80.0 / attention.query.bias.numel() ** 0.5 * attention.n_heads**0.5)  # scores are 80
+        attention.value.bias.fill_(1e3)
+    features = speechlike.utterance(np.random.default_rng(5), 300, 1)
+    path = to_onnx(model, tmp_path / "model.onnx", streaming=streaming)
+    assert streaming or not quick_attention_sufficed(path, features)
+    np.testing.assert_allclose(load(path)(features), reference_logits(model, features), atol=2e-3)
+
+
 @pytest.mark.parametrize("window", [20, None])
 def test_batch_with_one_utterance_of_huge_scores_is_computed_right(tmp_path, window):
     model = speechlike.untrained(attention_window=window)
