@@ -21,10 +21,10 @@ from tests.frontend import oracles
 
 CHUNK_FRAMES = 10
 
-# Another order of the same sums in float32, beside logits of a few units.
-FLOAT32 = 1e-5
-# int8 steps; the exporter itself asks for 95 % of the decisions.
-INT8, INT8_AGREEMENT = 0.25, 0.9
+# Another order of the same sums in float32, beside logits of up to ten units.
+FLOAT32 = 2e-5
+# int8 steps; the exporter itself asks for 95 % of the decisions. A microcontroller pools deviations in int8, too.
+INT8, MICRO, INT8_AGREEMENT = 0.25, 0.5, 0.9
 # What all links together may lose, from the definition on, in float32.
 EXACT = 1e-4
 
@@ -58,7 +58,7 @@ JOINTS = [
     Joint("Stream", "model.stream.onnx"),
     # A value between two of 256 steps may fall to either side, by the order of a sum.
     Joint("model.int8.onnx", "model.stream.int8.onnx", 0.02, INT8_AGREEMENT),
-    Joint("Stream", "model.mcu.tflite", INT8, INT8_AGREEMENT),
+    Joint("Stream", "model.mcu.tflite", MICRO, INT8_AGREEMENT),
 ]
 
 

@@ -23,11 +23,12 @@ BATCHES = {
 }
 
 
-def model(kind: type[nn.Module], n_mels: int, dropout: float) -> nn.Module:
-    """With the same weights for either kind and any dropout."""
+def model(kind: type[nn.Module], n_mels: int, *, dropout: bool) -> nn.Module:
+    """With the same weights for either kind, and with the preset's dropout or none."""
     torch.manual_seed(0)
     front_end = {"preset": "kaldi", "sample_rate": 16000, "n_mels": n_mels}
-    fast = SATN(SATNConfig.preset("edge", front_end=front_end, dropout=dropout))
+    none = {} if dropout else {"dropout": 0.0, "embedding_dropout": 0.0}
+    fast = SATN(SATNConfig.preset("edge", front_end=front_end, **none))
     made = kind(fast.config)
     made.load_state_dict(fast.state_dict())
     return made.train()
@@ -57,13 +58,13 @@ def test_training_step(compare, one_thread, batch):
     features = torch.randn(len(frames), max(frames), 3 * n_mels)
     lengths = None if len(set(frames)) == 1 else torch.tensor(frames)
 
-    plain = model(reference.SATN, n_mels, dropout=0.0)
+    plain = model(reference.SATN, n_mels, dropout=False)
     exact = gradients(copy.deepcopy(plain).double(), features.double(), lengths)
     error, plain_error = (
         largest_error(gradients(trained, features, lengths), exact)
-        for trained in (model(SATN, n_mels, dropout=0.0), plain)
+        for trained in (model(SATN, n_mels, dropout=False), plain)
     )
-    fast, plain = (model(kind, n_mels, dropout=0.1) for kind in (SATN, reference.SATN))
+    fast, plain = (model(kind, n_mels, dropout=True) for kind in (SATN, reference.SATN))
     ours, theirs = (training_step(trained, features, lengths) for trained in (fast, plain))
     compare(
         ours,
