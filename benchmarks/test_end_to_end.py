@@ -33,7 +33,9 @@ def plain(model: reference.SATN) -> Recogniser:
     """The same with soundfile, kaldi-native-fbank, deltas in numpy and the plain PyTorch model."""
     import soundfile
 
-    log_mel = kaldi_native_fbank(model.config.front_end["n_mels"])
+    settings = model.config.front_end
+    timing = {name: settings[name] for name in ("window_seconds", "hop_seconds")}
+    log_mel = kaldi_native_fbank(settings["n_mels"], **timing)
     twin = reference.SATN(model.config).eval()
     twin.load_state_dict(model.state_dict())
 

@@ -41,17 +41,18 @@ def asrfront(n_mels: int) -> Extractor:
     return lambda audio: np.asarray(tool.fbank_raw(audio, n_mels=n_mels))
 
 
-def kaldi_options(n_mels: int):
+def kaldi_options(n_mels: int, window_seconds: float = 0.025, hop_seconds: float = 0.01):
     """kaldi-native-fbank, and its options for what the `kaldi` preset computes."""
     knf = peer_module("kaldi_native_fbank", "kaldi-native-fbank")
     options = knf.FbankOptions()
     options.frame_opts.dither = 0.0
+    options.frame_opts.frame_length_ms, options.frame_opts.frame_shift_ms = 1e3 * window_seconds, 1e3 * hop_seconds
     options.mel_opts.num_bins = n_mels
     return knf, options
 
 
-def kaldi_native_fbank(n_mels: int) -> Extractor:
-    knf, options = kaldi_options(n_mels)
+def kaldi_native_fbank(n_mels: int, **timing: float) -> Extractor:
+    knf, options = kaldi_options(n_mels, **timing)
 
     def log_mel(audio: np.ndarray) -> np.ndarray:
         fbank = knf.OnlineFbank(options)
