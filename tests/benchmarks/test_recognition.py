@@ -469,6 +469,8 @@ def test_kept_results_are_of_protocols_that_there_are():
             assert record["protocol"] == folder.name
             assert record["labels"] == list(protocols[folder.name].labels)
             folds = {row["fold"] for row in rows_of(protocols[folder.name])}
+            if not record["comparable"]:
+                folds = {str(number) for number in range(1, len(folds) + 1)}
             done = [(one["fold"], one["seed"]) for one in record["trainings"]]
             assert sorted(done) == sorted((fold, seed) for fold in folds for seed in record["seeds"])
             sizes = {confusion.sum() for confusion in map(np.array, [one["confusion"] for one in record["trainings"]])}
