@@ -60,9 +60,7 @@ def median_seconds(contenders: Mapping[str, Run], *, rounds: int, warm_up: int) 
         for name, run in contenders.items():
             for _ in range(warm_up):
                 run()
-            began = time.perf_counter()
-            run()
-            times[name].append(time.perf_counter() - began)
+            times[name].append(_seconds(run, 1, torch.device("cpu")))
     return {name: statistics.median(taken) for name, taken in times.items()}
 
 

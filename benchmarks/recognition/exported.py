@@ -17,6 +17,7 @@ from satn_fast import SATN, LogMel
 from satn_fast.data import Utterance
 from satn_fast.evaluation import Predictions, evaluate_utterances, join, summarise
 from satn_fast.export import ExportedModel, choose_calibration, load, to_micro, to_onnx, to_tflite
+from satn_fast.export.names import MICRO
 from satn_fast.export.stream_state import is_streamable
 from satn_fast.files import atomic_write
 from satn_fast.training import extract_features
@@ -29,7 +30,7 @@ _WHOLE: Mapping[str, Callable[..., Path]] = {
     "model.int8.onnx": partial(to_onnx, int8=True),
     "model.int8.tflite": partial(to_tflite, int8=True),
 }
-_STREAMED: Mapping[str, Callable[..., Path]] = {"model.mcu.tflite": to_micro}
+_STREAMED: Mapping[str, Callable[..., Path]] = {MICRO: to_micro}
 _CHECKPOINT = "checkpoint"
 
 

@@ -6,17 +6,17 @@ from pathlib import Path
 
 from benchmarks.markdown import picture, table
 from benchmarks.recognition.exported import read_exported
-from benchmarks.recognition.kept import Record, confusion_of, read_all
+from benchmarks.recognition.kept import Record, confusion_of, read, read_all
 from benchmarks.recognition.protocols import CHOSEN, Protocol, Published
 from satn_fast.files import atomic_write
 from satn_fast.report.plots import confusion_matrix
 
 MARKED = re.compile(r"(<!-- recognition: ([\w-]+) -->\n).*?(<!-- end of recognition -->)", re.DOTALL)
 COLUMNS = ("", "UA %", "95 % interval", "ECE %", "trainings", "parameters", "to know")
+FILES = ("int8 file", "KB", "UA %", "checkpoint's UA %", "decides alike", "ms")
+
 PICTURED = "defaults"
 """The variant whose confusion matrix stands in a document."""
-
-FILES = ("int8 file", "KB", "UA %", "checkpoint's UA %", "decides alike", "ms")
 
 
 def render(document: Path, protocols: Mapping[str, Protocol], results: Path, *, pictured: str = PICTURED) -> list[str]:
@@ -122,10 +122,10 @@ def _thousands(count: int) -> str:
 
 def _pictured(protocol: Protocol, results: Path, variant: str, image: Path) -> list[str]:
     """The line that shows a variant's confusion matrix, which is drawn; none where nothing is kept of it."""
-    for record in read_all(results, protocol.name):
-        if record["comparable"] and record["variant"] == variant:
-            return [picture(_confusion(protocol, record), image, f"Who was heard as what, {protocol.title}"), ""]
-    return []
+    record = read(results / protocol.name / f"{variant}.json")
+    return (
+        [picture(_confusion(protocol, record), image, f"Who was heard as what, {protocol.title}"), ""] if record else []
+    )
 
 
 def _confusion(protocol: Protocol, record: Record) -> bytes:
